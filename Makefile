@@ -1,0 +1,53 @@
+# Everything here needs Go, git and make; `make test` installs the rest.
+
+BIN      := bin/arca
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GOFLAGS  ?=
+FUZZTIME ?= 3s
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ERRCHECK    := github.com/kisielk/errcheck@v1.30.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-deps test-go fuzz format-check bench generate lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+
+build: ## build bin/arca
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/arca
+
+run: build ## build and start a development server that shows a first secret; Ctrl-C ends it
+	$(BIN) dev --welcome
+
+test: test-deps format-check test-go fuzz ## install what the tests need (apt, npm) and run all of them
+
+test-deps: ## install what the tests need, or say what is missing
+	scripts/test-deps.sh
+
+test-go:
+	go vet ./...
+	go test -race -timeout 20m ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (3s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+bench: ## print the benchmarks the README quotes, each beside its yardstick
+	go run ./bench
+
+generate: ## write the generated code of internal/api anew
+	go generate ./...
+
+format-check:
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+
+lint: format-check ## gofmt, go vet, staticcheck, errcheck, govulncheck (fetched by go run)
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go run $(ERRCHECK) -exclude scripts/errcheck-exclude.txt ./...
+	go run $(GOVULNCHECK) ./...
+
+clean: ## remove what was built and installed below this folder
+	rm -rf bin conformance/js/node_modules conformance/js/runtime/node_modules

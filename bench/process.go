@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a server under measurement.
+type process struct {
+	cmd  *exec.Cmd
+	addr string // host:port
+}
+
+func startReference(ctx context.Context, kind string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, self, "-serve", kind)
+}
+
+func startArca(ctx context.Context, path string) (*process, error) {
+	return start(ctx, path, "dev", "--ephemeral", "--listen", "127.0.0.1:0")
+}
+
+// start runs a server and reads its address from its first line.
+func start(ctx context.Context, path string, args ...string) (*process, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w (make build first?)", path, err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("read address of %s %v: %w", path, args, err)
+	}
+	_, addr, ok := strings.Cut(strings.TrimSpace(line), "http://")
+	if !ok {
+		return nil, fmt.Errorf("first line of %s is %q", path, line)
+	}
+	return &process{cmd: cmd, addr: addr}, nil
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.cmd.Wait()
+}
+
+// rss is the resident memory of the process in bytes.
+func (p *process) rss() (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kb * 1024, err
+		}
+	}
+	return 0, fmt.Errorf("no VmRSS of process %d", p.cmd.Process.Pid)
+}
+
+// measureStarts is the median time from exec to the first answered request.
+func measureStarts(ctx context.Context, path string, times int) (time.Duration, error) {
+	var all []time.Duration
+	for range times {
+		begin := time.Now()
+		p, err := startArca(ctx, path)
+		if err != nil {
+			return 0, err
+		}
+		resp, err := http.Get("http://" + p.addr + "/healthz")
+		took := time.Since(begin)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				err = fmt.Errorf("healthz answered %s", resp.Status)
+			}
+		}
+		p.stop()
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, took)
+	}
+	slices.Sort(all)
+	return all[len(all)/2], nil
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/spf13/cobra"
+
+	"arca/internal/app"
+)
+
+// client calls Arca's own operations at an endpoint.
+type client struct {
+	endpoint string
+	region   string
+	creds    aws.Credentials
+}
+
+// endpointFlag is the flag every command has that talks to a server.
+func endpointFlag(cmd *cobra.Command, endpoint *string) {
+	cmd.PersistentFlags().StringVar(endpoint, "endpoint", "", "URL of the server (default: the environment's AWS_ENDPOINT_URL, else http://"+app.DevListen+")")
+}
+
+// newClient finds endpoint and credentials the way AWS clients do; on loopback,
+// where the environment names none, the development credentials are used.
+func newClient(ctx context.Context, endpoint string, getenv func(string) string) (*client, error) {
+	c := &client{endpoint: endpoint, region: "us-east-1"}
+	if c.endpoint == "" {
+		c.endpoint = getenv("AWS_ENDPOINT_URL")
+	}
+	if c.endpoint == "" {
+		c.endpoint = "http://" + app.DevListen
+	}
+	u, err := url.Parse(c.endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usageError{fmt.Errorf("endpoint %q is not of the form http://host:port", c.endpoint)}
+	}
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+		if r := getenv(name); r != "" {
+			c.region = r
+			break
+		}
+	}
+	ip := net.ParseIP(u.Hostname())
+	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	if loopback && getenv("AWS_ACCESS_KEY_ID") == "" && getenv("AWS_PROFILE") == "" {
+		c.creds = aws.Credentials{AccessKeyID: app.DevAccessKeyID, SecretAccessKey: app.DevSecretAccessKey}
+		return c, nil
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.region))
+	if err != nil {
+		return nil, fmt.Errorf("load AWS client configuration: %w", err)
+	}
+	if c.creds, err = cfg.Credentials.Retrieve(ctx); err != nil {
+		return nil, fmt.Errorf("find credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): %w", err)
+	}
+	return c, nil
+}
+
+// maxAnswerBytes bounds what a command reads from a server.
+const maxAnswerBytes = 1 << 20
+
+// call sends one signed request of the service "arca" and decodes the answer.
+func (c *client) call(ctx context.Context, operation string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", operation, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint+"/", bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	req.Header.Set("X-Amz-Target", "arca."+operation)
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(ctx, c.creds, req, hex.EncodeToString(sum[:]), "arca", c.region, time.Now()); err != nil {
+		return fmt.Errorf("sign request: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("reach %s: %w", c.endpoint, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return fmt.Errorf("read answer of %s: %w", c.endpoint, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return json.Unmarshal(answer, out)
+	}
+	var e struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(answer, &e) != nil || e.Type == "" {
+		return fmt.Errorf("%s answered %s: is it an Arca server?", c.endpoint, resp.Status)
+	}
+	return errors.New(e.Type + ": " + e.Message)
+}
+
+func newClock(env *environment) *cobra.Command {
+	var endpoint string
+	cmd := &cobra.Command{
+		Use:   "clock",
+		Short: "Show or move the clock of a development server",
+		Long: `Show or move the clock of a development server. The clock moves recovery windows,
+schedules and stored dates; signatures, certificates and tokens stay on real time.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	endpointFlag(cmd, &endpoint)
+	cmd.AddCommand(&cobra.Command{
+		Use:     "advance DURATION",
+		Short:   "Move the clock forward, e.g. by 31d or 1d12h",
+		Example: "  arca dev clock advance 31d",
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := newClient(cmd.Context(), endpoint, env.getenv)
+			if err != nil {
+				return err
+			}
+			var out struct{ Now float64 }
+			if err := c.call(cmd.Context(), "AdvanceClock", map[string]string{"Duration": args[0]}, &out); err != nil {
+				return err
+			}
+			fmt.Fprintln(env.out, wireTime(out.Now))
+			return nil
+		},
+	}, &cobra.Command{
+		Use:   "show",
+		Short: "Show the server's time and how far it was moved",
+		Args:  exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := newClient(cmd.Context(), endpoint, env.getenv)
+			if err != nil {
+				return err
+			}
+			var out struct {
+				Now    float64
+				Offset string
+			}
+			if err := c.call(cmd.Context(), "GetClock", struct{}{}, &out); err != nil {
+				return err
+			}
+			fmt.Fprintf(env.out, "%s (%s ahead)\n", wireTime(out.Now), out.Offset)
+			return nil
+		},
+	})
+	return cmd
+}
+
+// wireTime shows a time of the wire, in seconds, as RFC 3339.
+func wireTime(seconds float64) string {
+	return time.UnixMilli(int64(seconds * 1000)).UTC().Format(time.RFC3339)
+}

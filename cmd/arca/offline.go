@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"arca/internal/app"
+)
+
+// offline are the flags of commands that open the data of a stopped server.
+type offline struct {
+	config string
+	home   string
+	logs   logFlags
+}
+
+func (o *offline) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.config, "config", "", "configuration file of the server whose data is opened")
+	_ = cmd.MarkFlagFilename("config", "toml")
+	cmd.Flags().StringVar(&o.home, "data-dir", "", "folder of a development server (default: the one `arca dev` uses)")
+	cmd.MarkFlagsMutuallyExclusive("config", "data-dir")
+	o.logs.add(cmd, "warn")
+}
+
+// with opens the data, runs fn and closes it.
+func (o *offline) with(ctx context.Context, env *environment, fn func(a *app.App) error) (err error) {
+	log, err := o.logs.logger(env.err)
+	if err != nil {
+		return err
+	}
+	var cfg app.Config
+	if o.config != "" {
+		if cfg, err = readConfig(o.config); err != nil {
+			return err
+		}
+	} else {
+		if o.home == "" {
+			if o.home, err = stateHome(env.getenv); err != nil {
+				return err
+			}
+		}
+		cfg.DataDir = filepath.Join(o.home, "data")
+		cfg.RootKey.File = filepath.Join(o.home, "keys", "root.key")
+		if err := cfg.Validate(); err != nil {
+			return err
+		}
+	}
+	given, err := serverSecrets(env.getenv)
+	if err != nil {
+		return err
+	}
+	a, err := app.OpenOffline(ctx, cfg, given, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return fn(a)
+}
+
+func newFsck(env *environment) *cobra.Command {
+	var o offline
+	cmd := &cobra.Command{
+		Use:   "fsck",
+		Short: "Check the data of a stopped server",
+		Long: `Check that every record opens, decodes and agrees with every other: names and secrets,
+labels, values, keys, credentials, audit lines. Prints one line for each problem and
+ends with status 3 if there is any. Changes nothing but what a start changes, too.`,
+		Example: "  arca fsck --config /etc/arca/arca.toml",
+		Args:    exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			problems := 0
+			err := o.with(cmd.Context(), env, func(a *app.App) error {
+				return a.Check(cmd.Context(), func(p string) {
+					problems++
+					fmt.Fprintln(env.out, p)
+				})
+			})
+			if err != nil {
+				return err
+			}
+			if problems > 0 {
+				fmt.Fprintf(env.err, "arca: %d problems\n", problems)
+				return errProblems
+			}
+			fmt.Fprintln(env.out, "no problems")
+			return nil
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+func newStore(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Look at the records of a stopped server",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var o offline
+	dump := &cobra.Command{
+		Use:   "dump",
+		Short: "Print every record as a line of JSON",
+		Long: `Print every record as a line of JSON: its table, key, revision, sequence number and
+content. Secret values and key material stay sealed; names, tags and policies are
+shown, so treat the output as confidential.`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.with(cmd.Context(), env, func(a *app.App) error { return a.Dump(cmd.Context(), env.out) })
+		},
+	}
+	o.add(dump)
+	cmd.AddCommand(dump)
+	return cmd
+}

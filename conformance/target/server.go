@@ -1,0 +1,182 @@
+package target
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+const (
+	startTimeout = 30 * time.Second
+	stopTimeout  = 60 * time.Second
+	firstLine    = "arca dev listening on "
+)
+
+// Server is a development server that runs as a process of its own.
+type Server struct {
+	URL string
+	// Binary is the arca that runs.
+	Binary string
+	// Home is its data directory, with the root key beside the data.
+	Home string
+
+	dir    string // to remove in the end; "" for none
+	cmd    *exec.Cmd
+	exited chan error
+	out    *tail
+}
+
+// startBuilt builds arca and starts it in a folder of its own.
+func startBuilt() (*Server, error) {
+	dir, err := os.MkdirTemp("", "arca-conformance-")
+	if err != nil {
+		return nil, fmt.Errorf("make folder: %w", err)
+	}
+	binary, err := build(dir)
+	if err == nil {
+		var s *Server
+		if s, err = start(binary, filepath.Join(dir, "home")); err == nil {
+			s.dir = dir
+			return s, nil
+		}
+	}
+	return nil, errors.Join(err, os.RemoveAll(dir))
+}
+
+// build compiles arca into dir.
+func build(dir string) (string, error) {
+	binary := filepath.Join(dir, "arca")
+	if out, err := exec.Command("go", "build", "-o", binary, "arca/cmd/arca").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build arca: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// Start starts one more server with the binary of s, on data of its own, for tests
+// that must not share theirs. It is stopped, and its data checked, when t ends.
+func (s *Server) Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	more, err := start(s.Binary, filepath.Join(t.TempDir(), "home"), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := more.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return more
+}
+
+func start(binary, home string, args ...string) (*Server, error) {
+	s := &Server{Binary: binary, Home: home, exited: make(chan error, 1), out: &tail{}}
+	cmd := exec.Command(binary, append([]string{"dev", "--data-dir", home, "--listen", "127.0.0.1:0", "--log-level", "debug"}, args...)...)
+	// Nothing of the tester's environment shall matter to it.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(home)}
+	cmd.Stderr = s.out
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start arca: %w", err)
+	}
+	s.cmd = cmd
+	first := make(chan string, 1)
+	go func() {
+		r := bufio.NewReader(stdout)
+		line, _ := r.ReadString('\n') // an end without a line shows below
+		_, _ = io.WriteString(s.out, line)
+		first <- strings.TrimSuffix(line, "\n")
+		_, _ = io.Copy(s.out, r)
+		s.exited <- cmd.Wait()
+	}()
+	select {
+	case line := <-first:
+		url, ok := strings.CutPrefix(line, firstLine)
+		if !ok {
+			_ = cmd.Process.Kill()
+			return nil, fmt.Errorf("the first line of arca dev is %q, not %q and a URL; it wrote:\n%s", line, firstLine, s.Output())
+		}
+		s.URL = url
+		return s, nil
+	case <-time.After(startTimeout):
+		_ = cmd.Process.Kill()
+		return nil, fmt.Errorf("arca dev said nothing within %v; it wrote:\n%s", startTimeout, s.Output())
+	}
+}
+
+// Client returns a Secrets Manager client for s.
+func (s *Server) Client() *secretsmanager.Client {
+	return secretsmanager.New(secretsmanager.Options{
+		Region: Region, BaseEndpoint: aws.String(s.URL),
+		Credentials: credentials.NewStaticCredentialsProvider(AccessKeyID, SecretAccessKey, ""),
+	})
+}
+
+// Output is what the server has written so far, standard output and error together.
+func (s *Server) Output() string { return s.out.String() }
+
+// Stop ends the server as a service manager does. It fails when the server does not
+// end cleanly, or leaves data that fsck objects to.
+func (s *Server) Stop() error {
+	if s.cmd == nil {
+		return nil
+	}
+	cmd := s.cmd
+	s.cmd = nil
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop arca: %w; it wrote:\n%s", err, s.Output())
+	}
+	select {
+	case err := <-s.exited:
+		if err != nil {
+			return fmt.Errorf("arca did not end cleanly: %w; it wrote:\n%s", err, s.Output())
+		}
+	case <-time.After(stopTimeout):
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
+		<-s.exited
+		return fmt.Errorf("arca did not end within %v of SIGTERM; it wrote:\n%s", stopTimeout, s.Output())
+	}
+	if out, err := exec.Command(s.Binary, "fsck", "--data-dir", s.Home).CombinedOutput(); err != nil {
+		return fmt.Errorf("arca fsck: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// tail keeps what is written to it, up to a bound.
+type tail struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+const maxTailBytes = 64 << 20
+
+func (w *tail) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.buf.Len()+len(p) > maxTailBytes {
+		w.buf.Reset()
+	}
+	return w.buf.Write(p)
+}
+
+func (w *tail) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}

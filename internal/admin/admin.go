@@ -1,0 +1,166 @@
+// Package admin serves Arca's own operations: those on the server itself, for the
+// account root. Today that is the development clock.
+//
+// The clock moves what Arca dates: schedules, recovery windows, stored times. It
+// never moves what protects the connection: signatures, certificates and tokens
+// stay on the real clock.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"arca/internal/api"
+	"arca/internal/api/arcaapi"
+	"arca/internal/call"
+	"arca/internal/store"
+)
+
+// clockRecord is how far the development clock has been moved.
+type clockRecord struct {
+	Offset int64 `cbor:"1,keyasint"` // nanoseconds, never negative
+}
+
+const clockFormat = 1
+
+// Clock is real time plus an offset that is kept in the store.
+type Clock struct {
+	store  *store.Store
+	table  *store.Table[clockRecord]
+	offset atomic.Int64
+	// movable is set before the server starts and only read afterwards.
+	movable bool
+}
+
+// NewClock attaches the clock's table to a store that is not open yet. A clock that
+// is not movable is real time, whatever the store says.
+func NewClock(st *store.Store, movable bool) *Clock {
+	return &Clock{
+		store: st, movable: movable,
+		table: store.NewTable(st, store.TableSpec[clockRecord]{Name: "clock", Format: clockFormat}),
+	}
+}
+
+func clockKey() store.Key { return store.Key{Scope: "clock"} }
+
+// ErrMovedClock is returned by Load when a server without a development clock is
+// started on data whose clock was moved: its dates would jump back.
+var ErrMovedClock = errors.New("the clock of this data was moved by `arca dev clock advance`; it can only be served by `arca dev`")
+
+// Load reads the offset once the store is open.
+func (k *Clock) Load(ctx context.Context) error {
+	return k.store.View(ctx, func(v *store.Snap) error {
+		r, ok := k.table.Get(v, clockKey())
+		if !ok {
+			return nil
+		}
+		if r.Offset != 0 && !k.movable {
+			return ErrMovedClock
+		}
+		k.offset.Store(r.Offset)
+		return nil
+	})
+}
+
+// Now is the current time, moved by the offset.
+func (k *Clock) Now() time.Time { return time.Now().Add(time.Duration(k.offset.Load())).UTC() }
+
+// Service serves the operations of arcaapi.
+type Service struct{ clock *Clock }
+
+// New builds the service around the server's clock.
+func New(clock *Clock) *Service { return &Service{clock: clock} }
+
+// Register adds the operations to a dispatcher.
+func (s *Service) Register(d *call.Dispatcher) {
+	call.Register(d, arcaapi.OpAdvanceClock, s.AdvanceClock)
+	call.Register(d, arcaapi.OpGetClock, s.GetClock)
+}
+
+// maxOffset keeps every date Arca computes within what its formats can write.
+const maxOffset = 100 * 365 * 24 * time.Hour
+
+// AdvanceClock moves the development clock forward. It never goes back: dates that
+// were already stored would lie in the future.
+func (s *Service) AdvanceClock(ctx context.Context, c *call.Call, in *arcaapi.AdvanceClockInput) (*arcaapi.AdvanceClockOutput, error) {
+	if err := s.authorizeRoot(ctx, c, "arca:AdvanceClock"); err != nil {
+		return nil, err
+	}
+	if !s.clock.movable {
+		return nil, arcaapi.InvalidParameterException.Errorf("This server runs on real time. Only `arca dev` has a clock that can be moved.")
+	}
+	by, err := ParseDuration(in.Duration)
+	if err != nil {
+		return nil, arcaapi.InvalidParameterException.Errorf("%s", err)
+	}
+	var total time.Duration
+	err = c.Update(ctx, s.clock.store, func(tx *store.Tx) error {
+		old := time.Duration(0)
+		if r, ok := s.clock.table.Get(tx.Snap, clockKey()); ok {
+			old = time.Duration(r.Offset)
+		}
+		if total = old + by; total > maxOffset {
+			return arcaapi.InvalidParameterException.Errorf("The clock can be at most 100 years ahead.")
+		}
+		s.clock.table.Put(tx, clockKey(), &clockRecord{Offset: int64(total)})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.clock.offset.Store(int64(total))
+	now := s.clock.Now()
+	return &arcaapi.AdvanceClockOutput{Now: &now}, nil
+}
+
+// GetClock tells the server's time and how far it has been moved.
+func (s *Service) GetClock(ctx context.Context, c *call.Call, _ *arcaapi.GetClockInput) (*arcaapi.GetClockOutput, error) {
+	if err := s.authorizeRoot(ctx, c, "arca:GetClock"); err != nil {
+		return nil, err
+	}
+	now, offset := s.clock.Now(), time.Duration(s.clock.offset.Load()).String()
+	return &arcaapi.GetClockOutput{Now: &now, Offset: &offset}, nil
+}
+
+// authorizeRoot asks the authorizer and then refuses everybody but a root: no
+// policy can hand these operations on.
+func (s *Service) authorizeRoot(ctx context.Context, c *call.Call, action string) error {
+	if err := c.Authorize(ctx, &call.Check{Action: action, Resource: "*"}); err != nil {
+		return err
+	}
+	if c.Caller.Type != call.Root {
+		return api.AccessDeniedException.Errorf("User: %s is not authorized to perform: %s; only an account root may", c.Caller.ARN, action)
+	}
+	return nil
+}
+
+// ParseDuration reads what people write for spans of days: time.ParseDuration's
+// units and, before them, whole days ("31d", "1d12h", "90m"). It must be positive.
+func ParseDuration(s string) (time.Duration, error) {
+	bad := fmt.Errorf("duration %q is not of the form 31d, 12h or 1d12h30m", s)
+	var d time.Duration
+	rest := s
+	if days, tail, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, bad
+		}
+		d, rest = time.Duration(n)*24*time.Hour, tail
+	}
+	if rest != "" {
+		r, err := time.ParseDuration(rest)
+		if err != nil || r < 0 || r > maxOffset {
+			return 0, bad
+		}
+		d += r
+	}
+	if d <= 0 || d > maxOffset {
+		return 0, fmt.Errorf("duration %q is not between one nanosecond and 100 years", s)
+	}
+	return d, nil
+}

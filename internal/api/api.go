@@ -1,0 +1,90 @@
+// Package api holds the facts about every operation Arca serves: shapes,
+// constraints, error codes. The facts themselves are written in the *.api files
+// beside this file and generated into smapi, kmsapi and so on; this package gives
+// them their types. It trusts nothing and does nothing: no I/O, no clock.
+package api
+
+import (
+	"reflect"
+	"regexp"
+)
+
+// Protocol says how a service's requests and answers look on the wire.
+type Protocol int
+
+const (
+	// JSON11 is AWS JSON 1.1: the operation is named by X-Amz-Target.
+	JSON11 Protocol = iota + 1
+	// Query is the form-encoded protocol of IAM and STS, with XML answers.
+	Query
+	// RESTJSON names the operation by method and path, as Lambda does.
+	RESTJSON
+)
+
+// Service describes one AWS service, or one of Arca's own.
+type Service struct {
+	Name         string // signing name, e.g. "secretsmanager"
+	TargetPrefix string // JSON 1.1: what stands before the dot in X-Amz-Target
+	Version      string // API version, e.g. "2017-10-17"
+	Protocol     Protocol
+	EventSource  string // CloudTrail eventSource, e.g. "secretsmanager.amazonaws.com"
+	// InternalError is the code an unexpected failure is answered with.
+	InternalError *Code
+	Operations    []*Operation // sorted by name
+}
+
+// Operation describes one API operation.
+type Operation struct {
+	Service  *Service
+	Name     string
+	ReadOnly bool // CloudTrail's readOnly
+	Input    *Shape
+	Output   *Shape // nil when the operation answers without a body
+	Errors   []*Code
+}
+
+// Kind is the JSON kind of a shape.
+type Kind int
+
+const (
+	Structure Kind = iota + 1
+	List
+	Map
+	String
+	Blob
+	Boolean
+	Integer
+	Long
+	Timestamp
+)
+
+// Shape describes a value on the wire, with the constraints AWS publishes for it.
+type Shape struct {
+	Kind      Kind
+	Name      string
+	Fields    []Field // Structure, in model order
+	Elem      *Shape  // List element, Map value
+	Key       *Shape  // Map key
+	Min, Max  int64   // length of strings (characters), blobs (bytes), lists, maps; value of numbers
+	HasMin    bool
+	HasMax    bool
+	Pattern   *regexp.Regexp // anchored as AWS applies it: the whole value
+	PatternAs string         // the pattern as AWS prints it in error texts
+	Enum      []string
+	Sensitive bool
+	Type      reflect.Type // generated Go struct, for Structure
+}
+
+// Field is one member of a structure.
+type Field struct {
+	Name     string // member name on the wire
+	Index    int    // index of the Go struct field
+	Shape    *Shape
+	Required bool
+	// Token marks the member that SDKs fill with a fresh UUID when it is absent.
+	Token bool
+	// Plain marks a number or boolean that AWS holds as a plain value: absent is the
+	// same as zero, and audit records show the zero. Here it is a pointer like any
+	// other optional member.
+	Plain bool
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestGeneratedIsCurrent compares what is in the tree with what the descriptions say.
+func TestGeneratedIsCurrent(t *testing.T) {
+	files, err := render("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range files {
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s is not what its description generates; run go generate ./internal/api\n%s", path, diff)
+		}
+	}
+}
+
+const header = `service x
+  package  xapi
+  target   X
+  version  2020-01-01
+  protocol json1.1
+  events   x.amazonaws.com
+  internal Broken
+
+error Broken 500
+`
+
+func TestParse(t *testing.T) {
+	svc, err := parse("x.api", header+`
+type Name string 1..10 pattern `+"`[a-z |#<>,]+`"+` sensitive   # the quotes protect
+struct Thing
+  A! Name | B list<Name> ..5
+  C map<string, list<long -3..7>>
+  D string enum red dark-blue | E integer token | F bool plain
+op Do readonly
+  in  T Thing | Things list<Thing> 1..
+      More blob
+  out
+  err Broken
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	thing := svc.byName["Thing"]
+	a := thing.fields[0]
+	if !a.required || a.typ.pattern != "[a-z |#<>,]+" || !a.typ.sensitive || a.typ.min != 1 || a.typ.max != 10 {
+		t.Errorf("member A = %+v %+v", a, a.typ)
+	}
+	if b := thing.fields[1].typ; b.kind != "list" || b.elem != a.typ || b.hasMin || b.max != 5 {
+		t.Errorf("member B = %+v", b)
+	}
+	if c := thing.fields[2].typ; c.kind != "map" || c.elem.elem.min != -3 || c.elem.elem.max != 7 {
+		t.Errorf("member C = %+v", c)
+	}
+	if d := thing.fields[3].typ; !cmp.Equal(d.enum, []string{"red", "dark-blue"}) {
+		t.Errorf("member D = %+v", d)
+	}
+	if !thing.fields[4].token {
+		t.Error("member E lost its token mark")
+	}
+	if !thing.fields[5].plain {
+		t.Error("member F lost its plain mark")
+	}
+	op := svc.ops[0]
+	if !op.readOnly || len(op.in.fields) != 3 || len(op.out.fields) != 0 || !cmp.Equal(op.errors, []string{"Broken"}) {
+		t.Errorf("op = %+v", op)
+	}
+	if _, err := emit(svc, "x.api"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"unknown declaration", "gadget x", "unknown declaration"},
+		{"indented line first", "", ""},
+		{"unknown type", "type A list<B>", "B is not declared"},
+		{"declared twice", "type A string\ntype A string", "declared twice"},
+		{"bad status", "error E 200", "bad status"},
+		{"open pattern", "type A string pattern `a", "closing quote"},
+		{"bad pattern", "type A string pattern `[`", "missing closing ]"},
+		{"leftover", "type A string 1..2 loud", `unexpected "loud"`},
+		{"range on a reference", "type A string\nstruct S\n  M A 1..2", `unexpected "1..2"`},
+		{"member without type", "struct S\n  M", "has no type"},
+		{"member twice", "struct S\n  M string | M string", "described twice"},
+		{"error not declared", "op O\n  in\n  out\n  err Nope", "error Nope is not declared"},
+		{"line outside a section", "op O\n  M string", "before in, out or err"},
+		{"map with other keys", "struct S\n  M map<long, string>", "keys must be strings"},
+		{"renaming", "type A string\ntype B A", "only renames"},
+		{"bad service line", "service y\n  colour blue", "bad service line"},
+		{"unclosed list", "type A list<string", `">" expected`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := header + tt.text
+			if tt.text == "" {
+				text, tt.want = "  in A string", "outside a declaration"
+			}
+			_, err := parse("x.api", text)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("parse() = %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestServiceHeaderMustBeWhole(t *testing.T) {
+	for line := range strings.Lines(header) {
+		if !strings.HasPrefix(line, "  ") {
+			continue
+		}
+		if _, err := parse("x.api", strings.Replace(header, line, "", 1)); err == nil {
+			t.Errorf("a service without %q is accepted", strings.TrimSpace(line))
+		}
+	}
+}

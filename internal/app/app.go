@@ -1,0 +1,323 @@
+// Package app builds a server from one Config and runs it: it is the only place
+// that knows every part. It starts all goroutines and ends them in order: first the
+// listeners, then the engines, then the audit log, at last the store, so that what
+// was answered is written down.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"arca/internal/admin"
+	"arca/internal/audit"
+	"arca/internal/call"
+	"arca/internal/envelope"
+	"arca/internal/iam"
+	"arca/internal/kms"
+	"arca/internal/secrets"
+	"arca/internal/space"
+	"arca/internal/store"
+)
+
+// App is a server that is open but perhaps not yet serving.
+type App struct {
+	cfg      Config
+	log      *slog.Logger
+	store    *store.Store
+	audit    *audit.Log
+	space    *space.Watcher
+	clock    *admin.Clock
+	iam      *iam.Service
+	kms      *kms.Service
+	secrets  *secrets.Service
+	dispatch *call.Dispatcher
+	registry *prometheus.Registry
+
+	mode   mode
+	expiry *secrets.Expiry
+	front  *front // nil until listen
+
+	// background runs from open to close; stopBackground ends it.
+	background     *errgroup.Group
+	stopBackground context.CancelFunc
+	backgroundCtx  context.Context
+}
+
+// mode is how the two ways to start differ below their settings.
+type mode struct {
+	movableClock   bool
+	anyCredentials bool
+	rootKey        rootKey
+	// noBallast is for data that is gone at the end, perhaps in memory.
+	noBallast bool
+}
+
+// rootKey is a store.RootKey that forgets what it holds in memory.
+type rootKey interface {
+	store.RootKey
+	Wipe()
+}
+
+// open builds everything up to the point where requests could be served. On error
+// nothing stays open.
+func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, err error) {
+	a := &App{cfg: cfg, log: log, mode: m, registry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("create data_dir: %w", err)
+	}
+	if cfg.RootKey.Kind == "file" {
+		if err := os.MkdirAll(cfg.keysDir(), 0o700); err != nil {
+			return nil, fmt.Errorf("create folder of root_key.file: %w", err)
+		}
+	}
+	if a.space, err = newSpace(&cfg, m, log); err != nil {
+		return nil, err
+	}
+	// On a disk that is full this gives the ballast up, so that etcd can start at all.
+	if err := a.space.Step(ctx, time.Now()); err != nil {
+		return nil, fmt.Errorf("look at free disk space: %w", err)
+	}
+	a.attach()
+	err = a.store.Open(ctx)
+	m.rootKey.Wipe()
+	if err != nil {
+		return nil, fmt.Errorf("open store in %s: %w", cfg.DataDir, err)
+	}
+	if err := a.clock.Load(ctx); err != nil {
+		return nil, err
+	}
+	a.audit, err = audit.Open(audit.Config{
+		Dir: filepath.Join(cfg.AuditDir, a.store.NodeID()), Node: a.store.NodeID(), Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	limit := newLimiter(cfg.Rates)
+	a.dispatch = call.New(call.Config{
+		Store: a.store, Log: a.audit, Authorize: iam.AuthorizeRoot, Logger: log,
+		Gate: a.gate, Limit: limit.Limit,
+	})
+	a.secrets.Register(a.dispatch)
+	a.expiry = secrets.NewExpiry(a.secrets, a.dispatch)
+	admin.New(a.clock).Register(a.dispatch)
+	a.startBackground()
+	if err := a.dispatch.Recover(ctx); err != nil {
+		return nil, err
+	}
+	a.registerMetrics()
+	return a, nil
+}
+
+// attach builds the parts that keep records; their tables must exist before the
+// store is opened.
+func (a *App) attach() {
+	cfg, log := &a.cfg, a.log
+	a.store = store.New(store.Config{Dir: filepath.Join(cfg.DataDir, "store"), RootKey: a.mode.rootKey, Logger: log})
+	a.clock = admin.NewClock(a.store, a.mode.movableClock)
+	a.iam = iam.New(a.store)
+	a.kms = kms.New(a.store)
+	a.secrets = secrets.New(secrets.Config{
+		Store: a.store, KMS: a.kms, Logger: log,
+		Quotas: secrets.Quotas{
+			Secrets: cfg.Quotas.SecretsPerRegion, Labels: cfg.Quotas.LabelsPerSecret,
+			Versions: cfg.Quotas.VersionsPerSecret, Tags: cfg.Quotas.TagsPerSecret,
+		},
+	})
+}
+
+func newSpace(cfg *Config, m mode, log *slog.Logger) (*space.Watcher, error) {
+	if err := os.MkdirAll(cfg.AuditDir, 0o700); err != nil {
+		return nil, fmt.Errorf("create audit_dir: %w", err)
+	}
+	var marks [3]space.Mark
+	for i, text := range []string{cfg.Space.WriteMark, cfg.Space.ReadMark, cfg.Space.Ballast} {
+		var err error
+		if marks[i], err = space.ParseMark(text); err != nil {
+			return nil, err
+		}
+	}
+	ballast := marks[2].Bytes
+	if m.noBallast {
+		ballast = -1
+	}
+	return space.New(space.Config{
+		Paths: []space.Path{
+			{Dir: cfg.DataDir, Role: "data directory"}, {Dir: cfg.AuditDir, Role: "audit log"},
+		},
+		WriteMark: marks[0], ReadMark: marks[1], BallastBytes: ballast, Logger: log,
+	})
+}
+
+// startBackground runs what must live as long as the store is open: the log and the
+// mirror first of all, since opening already depends on them.
+func (a *App) startBackground() {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.background, a.backgroundCtx = errgroup.WithContext(ctx)
+	a.stopBackground = cancel
+	a.background.Go(func() error { return a.store.Run(a.backgroundCtx) })
+	a.background.Go(func() error { return a.audit.Run(a.backgroundCtx) })
+	a.background.Go(func() error { return a.space.Run(a.backgroundCtx) })
+}
+
+// gate refuses calls the disk has no room for.
+func (a *App) gate(readOnly bool) error {
+	if readOnly {
+		return a.space.Reads()
+	}
+	return a.space.Writes()
+}
+
+// engineInterval is how often engines look for what is due.
+const engineInterval = time.Second
+
+// runEngines leads and steps the engines of this process until ctx ends.
+func (a *App) runEngines(ctx context.Context) error {
+	return a.store.Lead(ctx, "expiry", func(ctx context.Context, _ *store.Leadership) error {
+		tick := time.NewTicker(engineInterval)
+		defer tick.Stop()
+		for {
+			if err := a.expiry.Step(ctx, a.clock.Now()); err != nil && ctx.Err() == nil {
+				a.log.Warn("expiry step did not finish; it is tried again", "error", err.Error())
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+// tidy does what every node does for itself: it writes audit lines that could not be
+// written when they were due, and stores days of last access.
+func (a *App) tidy(ctx context.Context) error {
+	tick := time.NewTicker(engineInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := a.dispatch.Settle(ctx); err != nil {
+				a.log.Error("audit log cannot be written; calls are refused until it can", "error", err.Error())
+			}
+			if a.gate(false) != nil {
+				continue
+			}
+			if err := a.secrets.FlushAccess(ctx); err != nil && ctx.Err() == nil {
+				a.log.Warn("days of last access are stored later", "error", err.Error())
+			}
+		}
+	}
+}
+
+// Run serves until ctx ends, then stops in order: it finishes what is in flight,
+// for at most the configured time. It returns early when a part breaks that the
+// server cannot do without.
+func (a *App) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.front.serve(ctx) })
+	g.Go(func() error { return a.runEngines(ctx) })
+	g.Go(func() error { return a.tidy(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.backgroundCtx.Done():
+			return fmt.Errorf("a part of the server ended: %w", context.Cause(a.backgroundCtx))
+		}
+	})
+	err := g.Wait()
+	return errors.Join(err, a.Close())
+}
+
+// Close ends everything that open started. Idempotent.
+func (a *App) Close() error {
+	var errs []error
+	if a.front != nil {
+		a.front.close()
+	}
+	if a.stopBackground != nil {
+		a.stopBackground()
+		if err := a.background.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+			errs = append(errs, err)
+		}
+		a.stopBackground = nil
+	}
+	if a.audit != nil {
+		errs = append(errs, a.audit.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Addr is the address the API listens on, with the real port.
+func (a *App) Addr() string { return a.front.run.API.Addr().String() }
+
+// OpsAddr is the address of the ops listener, "" without one.
+func (a *App) OpsAddr() string {
+	if a.front.run.Ops == nil {
+		return ""
+	}
+	return a.front.run.Ops.Addr().String()
+}
+
+// URL is what clients set as their endpoint.
+func (a *App) URL() string {
+	scheme := "https"
+	if a.cfg.TLS.Off {
+		scheme = "http"
+	}
+	return scheme + "://" + a.Addr()
+}
+
+func (a *App) registerMetrics() {
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.registry.MustRegister(a.dispatch.Metrics.Collectors()...)
+	a.registry.MustRegister(a.audit.Metrics(), a.space)
+}
+
+// Check runs every invariant check over an open server's data and reports problems.
+func (a *App) Check(ctx context.Context, report func(problem string)) error {
+	if err := a.store.Check(ctx, report); err != nil {
+		return fmt.Errorf("check store: %w", err)
+	}
+	err := a.store.View(ctx, func(v *store.Snap) error {
+		a.iam.Check(v, report)
+		a.kms.Check(v, report)
+		a.secrets.Check(ctx, v, report)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("check records: %w", err)
+	}
+	if err := a.audit.Check(ctx, report); err != nil {
+		return fmt.Errorf("check audit log: %w", err)
+	}
+	return nil
+}
+
+// Dump writes every record as a line of JSON.
+func (a *App) Dump(ctx context.Context, w io.Writer) error { return a.store.Dump(ctx, w) }
+
+// ensureRoot makes the root credential of an account.
+func (a *App) ensureRoot(ctx context.Context, account, keyID string, secret envelope.Plaintext) error {
+	return a.iam.EnsureRoot(ctx, a.clock.Now(), account, "", keyID, secret)
+}

@@ -1,0 +1,261 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// clockSlack is how much the times of neighbouring lines may disagree: a call
+// carries the time of its beginning, and lines are written at the end of calls.
+const clockSlack = 15 * time.Minute
+
+// cancelEvery is how many lines are read between looks at the context.
+const cancelEvery = 1024
+
+// Scan calls fn for each line from number from on, in order, with the line's number.
+// The line is valid during the call only. Lines older than the oldest segment that
+// is there are passed over; a gap between segments ends the scan with an error. A
+// line that is still being written is not seen. fn's error is returned as it is.
+//
+// Scan may run while the log is written to, by this process or another. It then ends
+// where the log ended at some moment during the call, and may have seen lines whose
+// callers got an error.
+func Scan(ctx context.Context, dir string, from uint64, fn func(n uint64, line []byte) error) error {
+	firsts, err := segments(dir)
+	if err != nil {
+		return fmt.Errorf("scan audit log: %w", err)
+	}
+	for i, first := range firsts {
+		last := i == len(firsts)-1
+		if !last && firsts[i+1] <= from {
+			continue
+		}
+		next, err := scanSegment(ctx, dir, first, last, math.MaxUint64, func(n uint64, line []byte) error {
+			if n < from {
+				return nil
+			}
+			return fn(n, line)
+		})
+		if err != nil {
+			return err
+		}
+		if !last && next != firsts[i+1] {
+			return fmt.Errorf("scan audit log: %w", gapError{next, firsts[i+1]})
+		}
+	}
+	return nil
+}
+
+// gapError says that the segments do not join.
+type gapError struct{ want, got uint64 }
+
+func (e gapError) Error() string {
+	if e.got < e.want {
+		return fmt.Sprintf("lines %d to %d exist twice", e.got, e.want-1)
+	}
+	return fmt.Sprintf("lines %d to %d are missing", e.want, e.got-1)
+}
+
+// scanSegment visits the lines of one segment that come before limit and returns the
+// number after the last one.
+func scanSegment(ctx context.Context, dir string, first uint64, newest bool, limit uint64, fn func(n uint64, line []byte) error) (next uint64, err error) {
+	path := segmentPath(dir, first)
+	f, err := os.Open(path)
+	if err != nil {
+		return first, fmt.Errorf("scan audit log: %w", err)
+	}
+	defer func() { _ = f.Close() }() // nothing was written through it
+	r := newLineReader(f)
+	for next = first; next < limit; next++ {
+		if next%cancelEvery == 0 && ctx.Err() != nil {
+			return next, context.Cause(ctx)
+		}
+		line, _, err := r.next()
+		if err == io.EOF || err == io.ErrUnexpectedEOF && newest {
+			return next, nil
+		}
+		if err != nil {
+			return next, fmt.Errorf("scan audit log: line %d in %s: %w", next, filepath.Base(path), err)
+		}
+		if err := fn(next, line); err != nil {
+			return next, err
+		}
+	}
+	return next, nil
+}
+
+// Contains reports for each event id whether a line with it is on disk. It looks
+// back as far as since, and somewhat further. It settles effects after a crash; a
+// false answer then leads to a second line with the same id, so since should be the
+// time of the oldest call in question.
+func (l *Log) Contains(ctx context.Context, since time.Time, eventIDs []string) (map[string]bool, error) {
+	found := make(map[string]bool, len(eventIDs))
+	for _, id := range eventIDs {
+		found[id] = false
+	}
+	missing := len(found)
+	firsts, err := segments(l.cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("search audit log: %w", err)
+	}
+	horizon := []byte(since.UTC().Add(-clockSlack).Format("2006-01-02T15:04:05Z"))
+	limit := l.Size()
+	for i := len(firsts) - 1; i >= 0 && missing > 0; i-- {
+		recent := false
+		_, err := scanSegment(ctx, l.cfg.Dir, firsts[i], i == len(firsts)-1, limit, func(_ uint64, line []byte) error {
+			// Times of one length in UTC compare as text.
+			if !recent && bytes.Compare(between(line, bytes.Index, `"eventTime":"`), horizon) >= 0 {
+				recent = true
+			}
+			id := between(line, bytes.LastIndex, `"eventID":"`)
+			if seen, asked := found[string(id)]; asked && !seen && lineID(line) == string(id) {
+				found[string(id)] = true
+				missing--
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !recent && firsts[i] < limit {
+			break
+		}
+	}
+	return found, nil
+}
+
+// between returns the rest of the string that follows name, at its first or last
+// place in the line. In strings, the quotes of name would be escaped; so only a
+// nested member can be taken for it. The only members with names that strangers
+// choose are in the request's parameters, which come after eventTime and before
+// eventID.
+func between(line []byte, index func(s, sep []byte) int, name string) []byte {
+	i := index(line, []byte(name))
+	if i < 0 {
+		return nil
+	}
+	rest := line[i+len(name):]
+	j := bytes.IndexByte(rest, '"')
+	if j < 0 {
+		return nil
+	}
+	return rest[:j]
+}
+
+// summary is what checking needs of a line.
+type summary struct {
+	EventVersion string    `json:"eventVersion"`
+	EventTime    time.Time `json:"eventTime"`
+	EventName    string    `json:"eventName"`
+	EventID      string    `json:"eventID"`
+	Arca         struct {
+		Node string `json:"node"`
+	} `json:"arca"`
+}
+
+func parseSummary(line []byte) (summary, error) {
+	var s summary
+	if err := json.Unmarshal(line, &s); err != nil {
+		return s, err
+	}
+	switch {
+	case s.EventVersion == "":
+		return s, errors.New("no eventVersion")
+	case s.EventTime.IsZero():
+		return s, errors.New("no eventTime")
+	case s.EventName == "":
+		return s, errors.New("no eventName")
+	case s.EventID == "":
+		return s, errors.New("no eventID")
+	case s.Arca.Node == "":
+		return s, errors.New("no node")
+	}
+	return s, nil
+}
+
+func lineID(line []byte) string {
+	s, err := parseSummary(line)
+	if err != nil {
+		return ""
+	}
+	return s.EventID
+}
+
+// Check reads the lines that are on disk and reports each that is not a record, each
+// event id that occurs twice among some hundred thousand neighbours, and each gap in
+// the numbering. Problems end up in report, in the log's order; the error is for a
+// check that could not be carried out. It runs beside Append.
+func (l *Log) Check(ctx context.Context, report func(problem string)) error {
+	return check(ctx, l.cfg.Dir, l.Size(), report)
+}
+
+// CheckDir is Check for a log that no process of ours has open, or a copy.
+func CheckDir(ctx context.Context, dir string, report func(problem string)) error {
+	return check(ctx, dir, math.MaxUint64, report)
+}
+
+func check(ctx context.Context, dir string, limit uint64, report func(problem string)) error {
+	firsts, err := segments(dir)
+	if err != nil {
+		return fmt.Errorf("check audit log: %w", err)
+	}
+	var ids recentIDs
+	for i, first := range firsts {
+		if first > limit {
+			break // begun after the check
+		}
+		last := i == len(firsts)-1
+		next, err := scanSegment(ctx, dir, first, last, limit, func(n uint64, line []byte) error {
+			s, err := parseSummary(line)
+			if err != nil {
+				report(fmt.Sprintf("audit line %d: %v", n, err))
+				return nil
+			}
+			if before, double := ids.add(s.EventID, n); double {
+				report(fmt.Sprintf("audit line %d: event id %q is already on line %d", n, s.EventID, before))
+			}
+			return nil
+		})
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			report(fmt.Sprintf("audit segment %s ends within line %d", filepath.Base(segmentPath(dir, first)), next))
+			next++
+		} else if err != nil {
+			return err
+		}
+		want := limit
+		if !last && firsts[i+1] <= limit {
+			want = firsts[i+1]
+		}
+		if want != math.MaxUint64 && next != want {
+			report("audit log: " + gapError{next, want}.Error())
+		}
+	}
+	return nil
+}
+
+// recentIDs remembers at least the last idGeneration ids, and at most twice as many.
+type recentIDs struct{ young, old map[string]uint64 }
+
+const idGeneration = 1 << 17
+
+func (r *recentIDs) add(id string, n uint64) (before uint64, double bool) {
+	if before, double = r.young[id]; double {
+		return before, true
+	}
+	if before, double = r.old[id]; double {
+		return before, true
+	}
+	if r.young == nil || len(r.young) >= idGeneration {
+		r.young, r.old = make(map[string]uint64), r.young
+	}
+	r.young[id] = n
+	return 0, false
+}

@@ -1,0 +1,29 @@
+package envelope
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+)
+
+// Context encodes an encryption context so that equal contexts, and no others, have
+// equal encodings: the number of pairs, then the pairs in byte order of their keys,
+// every string after its length. Numbers are four bytes, big endian.
+func Context(pairs map[string]string) []byte {
+	size := 4
+	for k, v := range pairs {
+		size += 8 + len(k) + len(v)
+	}
+	out := make([]byte, 0, size)
+	out = binary.BigEndian.AppendUint32(out, uint32(len(pairs)))
+	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+		out = appendString(out, k)
+		out = appendString(out, pairs[k])
+	}
+	return out
+}
+
+func appendString(out []byte, s string) []byte {
+	out = binary.BigEndian.AppendUint32(out, uint32(len(s)))
+	return append(out, s...)
+}

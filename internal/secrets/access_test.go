@@ -1,0 +1,135 @@
+package secrets_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"arca/internal/api/smapi"
+	"arca/internal/secrets"
+)
+
+func (b *bed) flush(t testing.TB) {
+	t.Helper()
+	if err := b.svc.FlushAccess(context.Background()); err != nil {
+		t.Fatalf("FlushAccess: %v", err)
+	}
+}
+
+// accessDays shows the access dates of the versions of a secret by token number.
+func (b *bed) accessDays(t testing.TB, id string) map[string]string {
+	t.Helper()
+	out := must[smapi.ListSecretVersionIdsOutput](t, b, smapi.OpListSecretVersionIds, &smapi.ListSecretVersionIdsInput{SecretId: id, IncludeDeprecated: new(true)})
+	days := make(map[string]string)
+	for _, v := range out.Versions {
+		if v.LastAccessedDate != nil {
+			days[(*v.VersionId)[35:]] = v.LastAccessedDate.Format(time.RFC3339)
+		}
+	}
+	return days
+}
+
+func TestLastAccess(t *testing.T) {
+	h := newHome(t, secrets.Quotas{})
+	b := h.bed
+	defer b.check(t)
+	b.create(t, "s")
+	b.put(t, "s", 2)
+	day := func() *time.Time { d := b.now.Truncate(oneDay); return &d }
+	want := func(step string, date *time.Time, days map[string]string) {
+		t.Helper()
+		// The same before and after it is stored, and in a new process.
+		for _, when := range []string{"seen", "stored", "reopened"} {
+			if diff := cmp.Diff(date, b.describe(t, "s").LastAccessedDate); diff != "" {
+				t.Errorf("%s, %s: LastAccessedDate (-want +got):\n%s", step, when, diff)
+			}
+			if diff := cmp.Diff(days, b.accessDays(t, "s")); diff != "" {
+				t.Errorf("%s, %s: days of versions (-want +got):\n%s", step, when, diff)
+			}
+			if when == "seen" {
+				b.flush(t)
+			} else if when == "stored" {
+				h.reopen(t, secrets.Quotas{})
+			}
+		}
+	}
+	want("never read", nil, map[string]string{})
+	b.read(t, "s")
+	first := b.now.Truncate(oneDay).Format(time.RFC3339)
+	want("read", day(), map[string]string{"2": first})
+	b.now = b.now.Add(oneDay)
+	second := b.now.Truncate(oneDay).Format(time.RFC3339)
+	must[smapi.GetSecretValueOutput](t, b, smapi.OpGetSecretValue, &smapi.GetSecretValueInput{SecretId: "s", VersionId: token(1)})
+	want("older version read a day later", day(), map[string]string{"1": second, "2": first})
+	b.now = b.now.Add(-oneDay)
+	b.read(t, "s")
+	must[smapi.GetSecretValueOutput](t, b, smapi.OpGetSecretValue, &smapi.GetSecretValueInput{SecretId: "s", VersionId: token(1)})
+	later := b.now.Add(oneDay).Truncate(oneDay)
+	want("clock set back", &later, map[string]string{"1": second, "2": first})
+}
+
+// Stored days cost one write a day; the rest of the reads cost none.
+func TestLastAccessWrites(t *testing.T) {
+	b := newBed(t)
+	b.create(t, "s")
+	revision := func() int64 {
+		t.Helper()
+		b.flush(t)
+		return b.revision(t)
+	}
+	start := revision()
+	b.read(t, "s")
+	first := revision()
+	if first == start {
+		t.Errorf("the first read of a day was not stored")
+	}
+	for range 5 {
+		b.read(t, "s")
+		if got := revision(); got != first {
+			t.Errorf("another read of that day was stored: revision %d, want %d", got, first)
+		}
+	}
+}
+
+func TestLastAccessOfManySecrets(t *testing.T) {
+	h := newHome(t, secrets.Quotas{})
+	b := h.bed
+	defer b.check(t)
+	const many = 120 // more than fit one transaction
+	for i := range many {
+		b.create(t, "s"+itoa(i))
+		b.read(t, "s"+itoa(i))
+	}
+	must[smapi.DeleteSecretOutput](t, b, smapi.OpDeleteSecret, &smapi.DeleteSecretInput{SecretId: "s7", ForceDeleteWithoutRecovery: new(true)})
+	b.flush(t)
+	h.reopen(t, secrets.Quotas{})
+	for i := range many {
+		if i != 7 && b.describe(t, "s"+itoa(i)).LastAccessedDate == nil {
+			t.Errorf("secret %d has no LastAccessedDate", i)
+		}
+	}
+}
+
+// Secrets deleted while days of access are stored leave nothing behind.
+func TestLastAccessWhileDeleting(t *testing.T) {
+	b := newBed(t)
+	defer b.check(t)
+	for i := range 20 {
+		b.create(t, "s"+itoa(i))
+		b.read(t, "s"+itoa(i))
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range 20 {
+			must[smapi.DeleteSecretOutput](t, b, smapi.OpDeleteSecret, &smapi.DeleteSecretInput{SecretId: "s" + itoa(i), ForceDeleteWithoutRecovery: new(true)})
+		}
+	})
+	for range 5 {
+		b.flush(t)
+	}
+	wg.Wait()
+	b.flush(t)
+}

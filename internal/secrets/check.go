@@ -1,0 +1,110 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+
+	"arca/internal/call"
+	"arca/internal/store"
+)
+
+// Check reports whatever breaks the promises of this package: names that lead
+// elsewhere, labels held twice, values that do not open, records without a secret.
+// It reads every value, so it takes its time on a large store.
+func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem string)) {
+	known := make(map[UID]bool)
+	values := 0
+	s.secrets.Ascend(v, indexName, "", func(_ string, sec *Secret) bool {
+		known[sec.UID] = true
+		for _, problem := range checkSecret(sec) {
+			report(fmt.Sprintf("secret %s: %s", sec.UID, problem))
+		}
+		name, ok := s.names.Get(v, nameRecordKey(sec.scope(), sec.Name))
+		if !ok || name.UID != sec.UID {
+			report(fmt.Sprintf("secret %s: its name does not lead to it", sec.UID))
+		}
+		values += s.checkValues(ctx, v, sec, report)
+		return ctx.Err() == nil
+	})
+	s.access.Ascend(v, indexAccessed, "", func(_ string, a *LastAccess) bool {
+		if !known[a.UID] {
+			report(fmt.Sprintf("days of access of secret %s, which does not exist", a.UID))
+		}
+		return true
+	})
+	names := 0
+	err := s.names.Walk(ctx, v, func(n *SecretName) error {
+		names++
+		if !known[n.UID] {
+			report(fmt.Sprintf("name of secret %s, which does not exist", n.UID))
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		report("check of secret names was interrupted: " + err.Error())
+		return
+	}
+	// A secret found by its name has that name for itself, so further names show in
+	// the number; and values do not say whose they are, so they are only counted.
+	if names != len(known) {
+		report(fmt.Sprintf("%d names for %d secrets", names, len(known)))
+	}
+	err = s.payloads.Walk(ctx, v, func(*Payload) error { values--; return ctx.Err() })
+	switch {
+	case err != nil:
+		report("check of secret values was interrupted: " + err.Error())
+	case values != 0:
+		report(fmt.Sprintf("%+d values compared with what versions have", -values))
+	}
+}
+
+// checkSecret looks at one record by itself.
+func checkSecret(sec *Secret) (problems []string) {
+	held := make(map[string]bool)
+	ids := make(map[string]bool)
+	valued := false
+	for i := range sec.Versions {
+		ver := &sec.Versions[i]
+		if ids[ver.ID] {
+			problems = append(problems, "version "+ver.ID+" is there twice")
+		}
+		ids[ver.ID] = true
+		valued = valued || ver.Kind != NoValue
+		for _, stage := range ver.Stages {
+			if held[stage] {
+				problems = append(problems, "label "+stage+" is held twice")
+			}
+			held[stage] = true
+		}
+	}
+	if valued && !held[stageCurrent] {
+		problems = append(problems, "it has values, but none is "+stageCurrent)
+	}
+	if sec.Deleted.IsZero() != sec.DeleteAfter.IsZero() {
+		problems = append(problems, "its deletion is half scheduled")
+	}
+	return problems
+}
+
+// checkValues opens every value of a secret and returns how many there should be.
+func (s *Service) checkValues(ctx context.Context, v *store.Snap, sec *Secret, report func(string)) (values int) {
+	// Nobody calls: the values are opened as their own account would open them.
+	owner := &call.Call{Caller: call.Principal{Type: call.AWSService, Account: sec.Account}, Partition: sec.Partition, Region: sec.Region}
+	for i := range sec.Versions {
+		ver := &sec.Versions[i]
+		if ver.Kind == NoValue {
+			continue
+		}
+		values++
+		plain, err := s.open(ctx, owner, v, sec, ver.ID)
+		if err != nil {
+			report(fmt.Sprintf("secret %s: value of version %s: %v", sec.UID, ver.ID, err))
+			continue
+		}
+		if plain.Len() != ver.Size {
+			report(fmt.Sprintf("secret %s: value of version %s has %d bytes, not %d", sec.UID, ver.ID, plain.Len(), ver.Size))
+		}
+		plain.Wipe()
+	}
+	return values
+}

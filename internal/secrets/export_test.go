@@ -1,0 +1,102 @@
+package secrets
+
+import (
+	"context"
+	"time"
+
+	"arca/internal/api/smapi"
+	"arca/internal/call"
+	"arca/internal/store"
+)
+
+// Clone is the copy that operations change.
+func (s *Secret) Clone() *Secret { return s.clone() }
+
+// LabelNew labels a version of sec, which must be a clone, as a new value does.
+func LabelNew(sec *Secret, id string, stages []string) {
+	labelNew(sec.Versions, sec.version(id), stages)
+}
+
+// MoveLabel is UpdateSecretVersionStage on the versions of a clone.
+func MoveLabel(sec *Secret, stage string, from, to *string) (bool, error) {
+	return moveLabel(sec.Versions, stage, from, to)
+}
+
+// CheckSecret lists what is wrong with a record by itself.
+func CheckSecret(sec *Secret) []string { return checkSecret(sec) }
+
+// Identifier is a SecretId taken apart.
+type Identifier struct {
+	Account, Region, Name, Suffix string
+	Foreign                       bool
+	WouldBeARN                    string
+}
+
+// ParseIdentifier takes a SecretId apart for a caller.
+func ParseIdentifier(c *call.Call, raw string) (Identifier, error) {
+	id, err := parseIdentifier(c, raw)
+	return Identifier{id.account, id.region, id.name, id.suffix, id.foreign, id.wouldBeARN()}, err
+}
+
+// NewSuffix draws the end of an ARN.
+func NewSuffix() string { return newSuffix() }
+
+// OrderKey is the form of an Instant in index keys.
+func OrderKey(i Instant) string { return i.orderKey() }
+
+// AddTags applies the tags of a request to a clone.
+func AddTags(s *Service, sec *Secret, tags []smapi.Tag) error { return s.addTags(sec, tags) }
+
+// WithQuotas is a service without a store, for rules that need none.
+func WithQuotas(q Quotas) *Service { return &Service{quotas: q.withDefaults()} }
+
+// Announce adds an empty version with AWSPENDING to a secret, as a rotation does.
+func (s *Service) Announce(ctx context.Context, scope, name, versionID string, now time.Time) error {
+	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
+		sec := s.byName(tx.Snap, scope, name).clone()
+		sec.Versions = append(sec.Versions, Version{ID: versionID, Stages: []string{stagePending}, Created: InstantOf(now)})
+		s.secrets.Put(tx, secretKey(sec), sec)
+		return nil
+	})
+	return err
+}
+
+// Spoil changes the records of a secret in ways that no operation does.
+func (s *Service) Spoil(ctx context.Context, scope, name string, how func(tx *store.Tx, w Writer, sec *Secret)) error {
+	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
+		how(tx, Writer{s}, s.byName(tx.Snap, scope, name).clone())
+		return nil
+	})
+	return err
+}
+
+// Writer writes single records.
+type Writer struct{ s *Service }
+
+// Secret writes the record of a secret alone.
+func (w Writer) Secret(tx *store.Tx, sec *Secret) { w.s.secrets.Put(tx, secretKey(sec), sec) }
+
+// DropSecret deletes the record of a secret alone.
+func (w Writer) DropSecret(tx *store.Tx, sec *Secret) { w.s.secrets.Delete(tx, secretKey(sec)) }
+
+// Name writes the record of a name alone.
+func (w Writer) Name(tx *store.Tx, sec *Secret, name string, uid UID) {
+	w.s.names.Put(tx, nameRecordKey(sec.scope(), name), &SecretName{UID: uid})
+}
+
+// CopyValue puts the value of one version in the place of another's.
+func (w Writer) CopyValue(ctx context.Context, tx *store.Tx, sec *Secret, from, to string) error {
+	p, err := w.s.payloads.Load(ctx, tx.Snap, valueKey(sec, from))
+	if err != nil {
+		return err
+	}
+	w.s.secrets.Guard(tx, secretKey(sec))
+	w.s.payloads.Put(tx, valueKey(sec, to), p)
+	return nil
+}
+
+// DropValue deletes the value of a version alone.
+func (w Writer) DropValue(tx *store.Tx, sec *Secret, id string) {
+	w.s.secrets.Guard(tx, secretKey(sec))
+	w.s.payloads.Delete(tx, valueKey(sec, id))
+}

@@ -1,0 +1,197 @@
+package secrets
+
+import (
+	"context"
+	"strings"
+
+	"arca/internal/api/smapi"
+	"arca/internal/call"
+	"arca/internal/policy"
+	"arca/internal/store"
+)
+
+const (
+	suffixLength = 6
+	// anySuffix stands for the suffix of a secret that does not exist when the
+	// authorizer is asked about it: policies end in it or in a star.
+	anySuffix = "??????"
+	arnPrefix = "arn:"
+)
+
+// identifier is a SecretId as it was sent, taken apart: a name, a full ARN or an ARN
+// without its suffix.
+type identifier struct {
+	raw       string
+	partition string
+	account   string
+	region    string
+	name      string
+	suffix    string // of a full ARN; empty otherwise
+	foreign   bool   // cannot name a secret of this region: an ARN of something else
+}
+
+// checkName refuses a name, or a SecretId that is not an ARN, with characters that
+// no name has. AWS answers so on every operation.
+func checkName(name string) error {
+	for i := range len(name) {
+		if !nameCharacter(name[i]) {
+			return smapi.ValidationException.Errorf("Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
+		}
+	}
+	return nil
+}
+
+func nameCharacter(b byte) bool {
+	return alphanumeric(b) || strings.IndexByte("-/_+=.@!", b) >= 0
+}
+
+func alphanumeric(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9'
+}
+
+// parseIdentifier takes a SecretId apart as seen by the caller: a bare name is one of
+// the caller's account and region.
+func parseIdentifier(c *call.Call, raw string) (identifier, error) {
+	id := identifier{raw: raw, partition: c.Partition, account: c.Caller.Account, region: c.Region}
+	if !strings.HasPrefix(raw, arnPrefix) {
+		id.name = raw
+		return id, checkName(raw)
+	}
+	// arn:partition:secretsmanager:region:account:secret:name-suffix
+	part := strings.SplitN(raw, ":", 7)
+	if len(part) >= 5 && accountID(part[4]) {
+		id.account = part[4]
+	}
+	if len(part) != 7 || part[1] != c.Partition || part[2] != "secretsmanager" || part[3] != c.Region || id.account != part[4] || part[5] != "secret" {
+		id.foreign = true
+		return id, nil
+	}
+	id.name = part[6]
+	// A name that itself ends in a hyphen and six characters makes its ARN without
+	// suffix look like a full one. AWS reads it so, and does not find the secret.
+	if cut := len(id.name) - suffixLength - 1; cut > 0 && id.name[cut] == '-' && allAlphanumeric(id.name[cut+1:]) {
+		id.name, id.suffix = id.name[:cut], id.name[cut+1:]
+	}
+	return id, nil
+}
+
+func accountID(s string) bool {
+	if len(s) != 12 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func allAlphanumeric(s string) bool {
+	for i := range len(s) {
+		if !alphanumeric(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// wouldBeARN is the resource the authorizer is asked about when nothing is found.
+func (id *identifier) wouldBeARN() string {
+	if id.foreign {
+		return id.raw
+	}
+	suffix := id.suffix
+	if suffix == "" {
+		suffix = anySuffix
+	}
+	return secretARN(id.partition, id.region, id.account, id.name, suffix)
+}
+
+// find looks a secret up in the mirror. It decides nothing: what it finds must not
+// show before the authorizer was asked.
+func (s *Service) find(v *store.Snap, id *identifier) *Secret {
+	if id.foreign || id.name == "" {
+		return nil
+	}
+	sec := s.byName(v, scopeOf(id.account, id.region), id.name)
+	if sec == nil || id.suffix != "" && sec.Suffix != id.suffix {
+		return nil
+	}
+	return sec
+}
+
+// byName looks a secret up by its exact name; nil when there is none.
+func (s *Service) byName(v *store.Snap, scope, name string) (found *Secret) {
+	want := nameKey(scope, name)
+	s.secrets.Ascend(v, indexName, want, func(key string, r *Secret) bool {
+		if key == want {
+			found = r
+		}
+		return false
+	})
+	return found
+}
+
+// load finds the secret that a SecretId names and asks whether the caller may do
+// action to it; keys are the operation's own condition keys. The order is that of
+// AWS: form of the name, permission, existence. A secret that is missing is asked
+// about too, so that only those who may act on it learn that it is not there.
+//
+// The record is shared: clone before changing it.
+func (s *Service) load(ctx context.Context, c *call.Call, v *store.Snap, action, secretID string, keys ...policy.ContextKey) (*Secret, error) {
+	id, err := parseIdentifier(c, secretID)
+	if err != nil {
+		return nil, err
+	}
+	sec := s.find(v, &id)
+	if err := authorize(ctx, c, action, &id, sec, keys...); err != nil {
+		return nil, err
+	}
+	if sec == nil {
+		return nil, errNoSecret()
+	}
+	return sec, nil
+}
+
+// loadUsable is load for operations that a scheduled deletion forbids.
+func (s *Service) loadUsable(ctx context.Context, c *call.Call, v *store.Snap, action, secretID string, keys ...policy.ContextKey) (*Secret, error) {
+	sec, err := s.load(ctx, c, v, action, secretID, keys...)
+	if err != nil {
+		return nil, err
+	}
+	if sec.scheduled() {
+		return nil, errScheduled()
+	}
+	return sec, nil
+}
+
+// authorize asks the one question about a resource. sec is nil when id names nothing.
+func authorize(ctx context.Context, c *call.Call, action string, id *identifier, sec *Secret, keys ...policy.ContextKey) error {
+	ck := call.Check{Action: "secretsmanager:" + action, Account: id.account}
+	ck.Keys = append(make([]policy.ContextKey, 0, 8), contextKey("secretsmanager:SecretId", id.raw))
+	ck.Keys = append(ck.Keys, keys...)
+	if sec == nil {
+		ck.Resource, ck.Shown = id.wouldBeARN(), id.raw
+		return c.Authorize(ctx, &ck)
+	}
+	ck.Resource, ck.ResourcePolicy = sec.ARN(), sec.ResourcePolicy
+	ck.Keys = appendTagKeys(ck.Keys, sec.Tags)
+	return c.Authorize(ctx, &ck)
+}
+
+// appendTagKeys adds the tags of a resource under both names that AWS has for them.
+func appendTagKeys(keys []policy.ContextKey, tags []Tag) []policy.ContextKey {
+	for _, t := range tags {
+		keys = append(keys, contextKey("aws:ResourceTag/"+t.Key, t.Value), contextKey("secretsmanager:ResourceTag/"+t.Key, t.Value))
+	}
+	return keys
+}
+
+func errNoSecret() error {
+	return smapi.ResourceNotFoundException.Errorf("Secrets Manager can't find the specified secret.")
+}
+
+func errScheduled() error {
+	return smapi.InvalidRequestException.Errorf("You can't perform this operation on the secret because it was marked for deletion.")
+}

@@ -1,0 +1,24 @@
+package secrets
+
+import (
+	"arca/internal/api/smapi"
+	"arca/internal/store"
+)
+
+// listEntry is what ListSecrets says of a secret: what DescribeSecret says, under
+// AWS's other name for the labels.
+func (s *Service) listEntry(v *store.Snap, sec *Secret) smapi.SecretListEntry {
+	day, _ := s.lastAccess(v, sec)
+	return smapi.SecretListEntry{
+		ARN:                    new(sec.ARN()),
+		Name:                   &sec.Name,
+		Description:            nonEmpty(sec.Description),
+		KmsKeyId:               nonEmpty(sec.KMSKeyID),
+		CreatedDate:            sec.Created.pointer(),
+		LastChangedDate:        sec.Changed.pointer(),
+		LastAccessedDate:       day.pointer(),
+		DeletedDate:            sec.DeleteAfter.pointer(),
+		Tags:                   wireTags(sec.Tags),
+		SecretVersionsToStages: stageMap(sec.Versions),
+	}
+}

@@ -1,0 +1,213 @@
+// Package secrets keeps secrets: their versions, staging labels, tags, resource
+// policies and deletion, as AWS Secrets Manager does.
+//
+// It promises that a label sits on at most one version, that AWSCURRENT once given
+// never vanishes, that a value is sealed under a data key of its own before it
+// reaches the store, and that no fact about a secret shows in an answer or an error
+// before the authorizer allowed the caller to learn it.
+//
+// It trusts the store for atomic commits, kms for data keys, call for the identity
+// of the caller and for the audit record, and its caller for having checked the
+// published constraints of the input. It does not know HTTP or JSON, starts no
+// goroutine and reads no clock.
+package secrets
+
+import (
+	"log/slog"
+	"time"
+
+	"arca/internal/api/smapi"
+	"arca/internal/call"
+	"arca/internal/kms"
+	"arca/internal/store"
+)
+
+// Quotas limit what one account may keep. A zero field means AWS's published quota.
+type Quotas struct {
+	// Secrets per account and region. It is compared with the mirror's count and may
+	// be exceeded a little by calls at the same time. 0 means 500,000.
+	Secrets int
+	// Versions per secret. 0 means 100.
+	Versions int
+	// Labels over all versions of one secret. 0 means 20.
+	Labels int
+	// Tags per secret. 0 means 50.
+	Tags int
+	// ValueBytes is the length of a secret value. 0 means 65,536.
+	ValueBytes int
+	// PolicyBytes is the length of a resource policy. 0 means 20,480.
+	PolicyBytes int
+}
+
+// withDefaults fills in AWS's quotas (Secrets Manager user guide, "Quotas").
+func (q Quotas) withDefaults() Quotas {
+	for _, f := range []struct {
+		field   *int
+		initial int
+	}{
+		{&q.Secrets, 500_000}, {&q.Versions, 100}, {&q.Labels, 20},
+		{&q.Tags, 50}, {&q.ValueBytes, 65_536}, {&q.PolicyBytes, 20_480},
+	} {
+		if *f.field == 0 {
+			*f.field = f.initial
+		}
+	}
+	return q
+}
+
+// Config is what a Service needs.
+type Config struct {
+	Store  *store.Store
+	KMS    *kms.Service
+	Quotas Quotas
+	Logger *slog.Logger
+}
+
+// Service serves the operations of Secrets Manager.
+type Service struct {
+	store  *store.Store
+	kms    *kms.Service
+	quotas Quotas
+	log    *slog.Logger
+
+	secrets  *store.Table[Secret]
+	names    *store.Table[SecretName]
+	payloads *store.Table[Payload]
+	access   *store.Table[LastAccess]
+
+	// seen holds the reads that are not in the access table yet.
+	seen accessLog
+}
+
+const (
+	secretFormat = 1
+	nameFormat   = 1
+	valueFormat  = 1
+	accessFormat = 1
+
+	// inlineValueBytes is the size up to which sealed values live in the mirror, so
+	// that reading an ordinary secret touches memory only.
+	inlineValueBytes = 1024
+)
+
+// Indexes of the secret table. Keys of all but the due ones begin with the scope.
+const (
+	indexName    = "name"
+	indexCreated = "created"
+	indexChanged = "changed"
+	// indexDeletion lists what is scheduled for deletion by the end of its window,
+	// over all scopes; indexPrune what has too many versions by the time at which the
+	// next of them may go.
+	indexDeletion = "deletion"
+	indexPrune    = "prune"
+)
+
+// indexAccessed lists the access records of a scope by day.
+const indexAccessed = "accessed"
+
+// pruneAgeHours is the age below which an unlabelled version is never pruned.
+const pruneAgeHours = 24
+
+// New attaches the tables of package secrets to a store that is not open yet.
+func New(cfg Config) *Service {
+	s := &Service{store: cfg.Store, kms: cfg.KMS, quotas: cfg.Quotas.withDefaults(), log: cfg.Logger}
+	s.secrets = store.NewTable(cfg.Store, store.TableSpec[Secret]{
+		Name: "secret", Format: secretFormat,
+		Indexes: []store.Index[Secret]{
+			{Name: indexName, Keys: func(r *Secret, emit func(string)) { emit(nameKey(r.scope(), r.Name)) }},
+			{Name: indexCreated, Keys: func(r *Secret, emit func(string)) { emit(timeKey(r.scope(), r.Created, r.UID)) }},
+			{Name: indexChanged, Keys: func(r *Secret, emit func(string)) { emit(timeKey(r.scope(), r.Changed, r.UID)) }},
+			{Name: indexDeletion, Keys: func(r *Secret, emit func(string)) {
+				if r.scheduled() {
+					emit(r.DeleteAfter.orderKey())
+				}
+			}},
+			{Name: indexPrune, Keys: func(r *Secret, emit func(string)) {
+				if due, ok := s.pruneDue(r); ok {
+					emit(due.orderKey())
+				}
+			}},
+		},
+	})
+	s.names = store.NewTable(cfg.Store, store.TableSpec[SecretName]{Name: "secret-name", Format: nameFormat})
+	s.payloads = store.NewTable(cfg.Store, store.TableSpec[Payload]{
+		Name: "secret-value", Format: valueFormat, Child: true, InlineLimit: inlineValueBytes,
+	})
+	s.access = store.NewTable(cfg.Store, store.TableSpec[LastAccess]{
+		Name: "secret-access", Format: accessFormat,
+		Indexes: []store.Index[LastAccess]{
+			{Name: indexAccessed, Keys: func(r *LastAccess, emit func(string)) {
+				emit(timeKey(scopeOf(r.Account, r.Region), Instant(r.Day), r.UID))
+			}},
+		},
+	})
+	return s
+}
+
+// nameKey orders secrets by scope, then name.
+func nameKey(scope, name string) string { return scope + "\x00" + name }
+
+// timeKey orders records by scope, then time, then uid. The uid makes the key of
+// every record its own, so that a list can be taken up again after any of them.
+func timeKey(scope string, t Instant, uid UID) string {
+	return scope + "\x00" + t.orderKey() + string(uid[:])
+}
+
+// secretKey is where the record of a secret lives, valueKey a version's value,
+// accessKey the access days.
+func secretKey(sec *Secret) store.Key {
+	return store.Key{Scope: sec.scope(), Parent: sec.UID.String()}
+}
+
+func nameRecordKey(scope, name string) store.Key { return store.Key{Scope: scope, Parent: name} }
+
+func valueKey(sec *Secret, versionID string) store.Key {
+	return store.Key{Scope: sec.scope(), Parent: sec.UID.String(), Child: versionID}
+}
+
+// accessKey has a third part so that one range delete takes the record along with
+// its secret, whether or not it exists by then.
+func accessKey(sec *Secret) store.Key {
+	return store.Key{Scope: sec.scope(), Parent: sec.UID.String(), Child: "days"}
+}
+
+// pruneDue says when the next surplus version of a secret may be pruned; false when
+// it has no more versions than its quota, or none that may go.
+func (s *Service) pruneDue(sec *Secret) (Instant, bool) {
+	if len(sec.Versions) <= s.quotas.Versions {
+		return 0, false
+	}
+	for i := range sec.Versions { // in order of creation
+		if len(sec.Versions[i].Stages) == 0 {
+			return InstantOf(sec.Versions[i].Created.Time().Add(pruneAgeHours * time.Hour)), true
+		}
+	}
+	return 0, false
+}
+
+// Register makes the dispatcher serve every operation of the service.
+func (s *Service) Register(d *call.Dispatcher) {
+	call.Register(d, smapi.OpBatchGetSecretValue, s.BatchGetSecretValue)
+	call.Register(d, smapi.OpCancelRotateSecret, s.CancelRotateSecret)
+	call.Register(d, smapi.OpCreateSecret, s.CreateSecret)
+	call.Register(d, smapi.OpDeleteResourcePolicy, s.DeleteResourcePolicy)
+	call.Register(d, smapi.OpDeleteSecret, s.DeleteSecret)
+	call.Register(d, smapi.OpDescribeSecret, s.DescribeSecret)
+	call.Register(d, smapi.OpGetRandomPassword, s.GetRandomPassword)
+	call.Register(d, smapi.OpGetResourcePolicy, s.GetResourcePolicy)
+	call.Register(d, smapi.OpGetSecretValue, s.GetSecretValue)
+	call.Register(d, smapi.OpListSecretVersionIds, s.ListSecretVersionIds)
+	call.Register(d, smapi.OpListSecrets, s.ListSecrets)
+	call.Register(d, smapi.OpPutResourcePolicy, s.PutResourcePolicy)
+	call.Register(d, smapi.OpPutSecretValue, s.PutSecretValue)
+	call.Register(d, smapi.OpRemoveRegionsFromReplication, s.RemoveRegionsFromReplication)
+	call.Register(d, smapi.OpReplicateSecretToRegions, s.ReplicateSecretToRegions)
+	call.Register(d, smapi.OpRestoreSecret, s.RestoreSecret)
+	call.Register(d, smapi.OpRotateSecret, s.RotateSecret)
+	call.Register(d, smapi.OpStopReplicationToReplica, s.StopReplicationToReplica)
+	call.Register(d, smapi.OpTagResource, s.TagResource)
+	call.Register(d, smapi.OpUntagResource, s.UntagResource)
+	call.Register(d, smapi.OpUpdateSecret, s.UpdateSecret)
+	call.Register(d, smapi.OpUpdateSecretVersionStage, s.UpdateSecretVersionStage)
+	call.Register(d, smapi.OpValidateResourcePolicy, s.ValidateResourcePolicy)
+}

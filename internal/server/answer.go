@@ -1,0 +1,76 @@
+package server
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+
+	"arca/internal/api"
+	"arca/internal/wire"
+)
+
+// newRequestID draws a random (version 4) UUID.
+func newRequestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	var s [36]byte
+	hex.Encode(s[:8], b[:4])
+	hex.Encode(s[9:13], b[4:6])
+	hex.Encode(s[14:18], b[6:8])
+	hex.Encode(s[19:23], b[8:10])
+	hex.Encode(s[24:], b[10:])
+	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
+	return string(s[:])
+}
+
+// answer sends an operation's output.
+func (x *exchange) answer(op *api.Operation, out any) {
+	buf := x.s.buffers.get()
+	defer x.s.buffers.put(buf)
+	buf.b = wire.AppendOutput(buf.b, op, out)
+	x.send(http.StatusOK, wire.ContentTypeJSON11, buf.b)
+}
+
+// refuse answers a request that has no verified principal, and counts it.
+func (x *exchange) refuse(reason string, op *api.Operation, err *api.Error) {
+	x.s.metrics.refused(reason)
+	if n, ok := x.s.sample.take(); ok {
+		x.s.cfg.Logger.Warn("request refused", "reason", reason, "code", err.Code.Name, "source", x.s.proxies.source(x.r),
+			"request", x.id, "not_logged_before", n)
+	}
+	x.answerError(op, err, true)
+}
+
+// fail answers what went wrong on our side before an operation could run.
+func (x *exchange) fail(err *api.Error) { x.answerError(x.op, err, false) }
+
+func (x *exchange) answerError(op *api.Operation, err *api.Error, frontEnd bool) {
+	status, contentType, body := wire.RenderError(op, err, frontEnd)
+	x.send(status, contentType, body)
+}
+
+func (x *exchange) send(status int, contentType string, body []byte) {
+	h := x.w.Header()
+	// Written past Set so that the names go out as AWS spells them.
+	h[wire.HeaderRequestID] = []string{x.id}
+	h["Content-Type"] = []string{contentType}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	x.w.WriteHeader(status)
+	// A client that has gone cannot be told so.
+	_, _ = x.w.Write(body)
+}
+
+// answerText is for endpoints that people and probes read.
+func answerText(w http.ResponseWriter, r *http.Request, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write([]byte(text))
+	}
+}

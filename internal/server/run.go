@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// RunConfig says where to serve and how to stop.
+type RunConfig struct {
+	// API is the listener of the API. Run closes it.
+	API net.Listener
+	// Certificate is what the API listener proves itself with; nil serves plain HTTP,
+	// for loopback and for proxies that end TLS.
+	Certificate *Certificate
+	// Ops is the listener of the ops endpoints, nil for none. Run closes it.
+	Ops net.Listener
+	// OpsHandler answers on Ops; see NewOps.
+	OpsHandler *Ops
+	// Drain is how long a stop waits for requests in flight. 0 means 30 s.
+	Drain time.Duration
+}
+
+// opsDrain is for requests to the ops listener, which hold nobody up.
+const opsDrain = time.Second
+
+// Run serves until ctx ends and then stops in order: it says it is not ready, takes
+// no more connections, finishes what is in flight, and only then closes the ops
+// listener. Requests that are still running after the drain time are cut off, and
+// Run says how it ended. It returns early when a listener breaks.
+func (s *Server) Run(ctx context.Context, rc RunConfig) error {
+	if rc.Drain <= 0 {
+		rc.Drain = 30 * time.Second
+	}
+	// Requests outlive ctx by up to the drain time.
+	requests, cutOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutOff()
+	g, ctx := errgroup.WithContext(ctx)
+	api := newHTTPServer(requests, s, s.cfg.Limits, s.cfg.Logger)
+	g.Go(func() error {
+		if rc.Certificate != nil {
+			api.TLSConfig = rc.Certificate.config()
+			return served("API", api.ServeTLS(rc.API, "", ""))
+		}
+		return served("API", api.Serve(rc.API))
+	})
+	if rc.Certificate != nil {
+		g.Go(func() error { return rc.Certificate.Run(ctx) })
+	}
+	var ops *http.Server
+	if rc.Ops != nil {
+		ops = newHTTPServer(requests, rc.OpsHandler, s.cfg.Limits, s.cfg.Logger)
+		g.Go(func() error { return served("ops", ops.Serve(rc.Ops)) })
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		if rc.OpsHandler != nil {
+			rc.OpsHandler.stopping.Store(true)
+		}
+		var errs []error
+		if err := shut(api, rc.Drain); err != nil {
+			cutOff()
+			errs = append(errs, fmt.Errorf("requests were cut off after %v: %w", rc.Drain, err))
+		}
+		if ops != nil {
+			// What is left there is a scrape that can be repeated.
+			_ = shut(ops, opsDrain)
+		}
+		return errors.Join(errs...)
+	})
+	return g.Wait()
+}
+
+// served tells an ordinary stop from a listener that broke.
+func served(name string, err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s listener: %w", name, err)
+}
+
+// shut stops srv gracefully within the time given, and at once after it.
+func shut(srv *http.Server, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, srv.Close())
+	}
+	return err
+}
+
+func newHTTPServer(base context.Context, h http.Handler, l Limits, log *slog.Logger) *http.Server {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: l.HeaderTimeout,
+		ReadTimeout:       l.ReadTimeout,
+		WriteTimeout:      l.WriteTimeout,
+		IdleTimeout:       l.IdleTimeout,
+		MaxHeaderBytes:    l.HeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		// What strangers do to connections is noise.
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+		Protocols:                    &http.Protocols{},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 250,
+			MaxReadFrameSize:     64 << 10,
+		},
+	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	return srv
+}
+
+// OpsConfig is what the ops endpoints tell.
+type OpsConfig struct {
+	// Ready returns nil when requests can be served, otherwise why not.
+	Ready func(ctx context.Context) error
+	// Metrics answers /metrics.
+	Metrics http.Handler
+}
+
+// Ops answers /healthz (the process runs), /readyz (it can serve) and /metrics. It
+// asks nobody for credentials, so its listener belongs on a private address.
+type Ops struct {
+	cfg      OpsConfig
+	mux      *http.ServeMux
+	stopping atomic.Bool
+}
+
+// NewOps builds the ops endpoints.
+func NewOps(cfg OpsConfig) *Ops {
+	o := &Ops{cfg: cfg, mux: http.NewServeMux()}
+	o.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		answerText(w, r, http.StatusOK, "ok\n")
+	})
+	o.mux.HandleFunc("GET /readyz", o.ready)
+	o.mux.Handle("GET /metrics", cfg.Metrics)
+	return o
+}
+
+// ServeHTTP answers one request.
+func (o *Ops) ServeHTTP(w http.ResponseWriter, r *http.Request) { o.mux.ServeHTTP(w, r) }
+
+func (o *Ops) ready(w http.ResponseWriter, r *http.Request) {
+	if o.stopping.Load() {
+		answerText(w, r, http.StatusServiceUnavailable, "stopping\n")
+		return
+	}
+	if err := o.cfg.Ready(r.Context()); err != nil {
+		answerText(w, r, http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
+		return
+	}
+	answerText(w, r, http.StatusOK, "ready\n")
+}
+
+// config is the TLS configuration of the API listener.
+func (c *Certificate) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+	}
+}

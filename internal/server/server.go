@@ -1,0 +1,247 @@
+// Package server is the HTTP edge: everything between a socket and a call by a
+// verified principal.
+//
+// It promises that an operation runs only for a request that was signed for it, for
+// a host that is served and for a region that is served; that nothing of a request
+// is read beyond fixed bounds of size and time; that a browser cannot be made to
+// send a request that counts; and that whatever a stranger sends is answered, with
+// AWS's own error where AWS has one. Requests without a verified principal reach
+// neither the dispatcher nor the audit log: they are counted, and a sample of them
+// is logged.
+//
+// It trusts the credential lookup it is given, and of the proxies that are listed
+// it trusts what they add to X-Forwarded-For.
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"arca/internal/api"
+	"arca/internal/call"
+	"arca/internal/wire"
+)
+
+// Config is what the edge needs. Fields without a stated default are required.
+type Config struct {
+	// Do runs a call: the dispatcher's method. It may be called concurrently. An
+	// error that is no *api.Error is answered as the service's internal error.
+	Do func(ctx context.Context, c *call.Call, in any) (out any, err error)
+	// Refused records a call of a verified principal whose input could not be read. If
+	// it cannot, the caller gets an internal error, as for every call without a record.
+	Refused func(ctx context.Context, c *call.Call, refusal *api.Error) error
+	Router  *wire.Router
+	// Verify finds out who sent a request; see NewSignatures and AnyCredentials.
+	Verify Verify
+	// Now is the time that operations see. Signatures are checked against Verify's
+	// own clock.
+	Now func() time.Time
+	// Hosts are the names clients may call this server by, besides addresses and the
+	// names of loopback. "*.example.com" stands for every name that ends so.
+	Hosts []string
+	// TrustedProxies are addresses and networks whose X-Forwarded-For is believed.
+	TrustedProxies []string
+	Logger         *slog.Logger
+	Limits         Limits
+}
+
+// Limits bound what one request may cost. A zero field has the stated default.
+type Limits struct {
+	BodyBytes     int           // 1 MiB
+	HeaderBytes   int           // 64 KiB
+	HeaderTimeout time.Duration // to receive the header: 10 s
+	ReadTimeout   time.Duration // to receive header and body: 30 s
+	CallTimeout   time.Duration // for the operation: 30 s
+	WriteTimeout  time.Duration // from header to the end of the answer: 75 s
+	IdleTimeout   time.Duration // between two requests: 2 min
+}
+
+func (l *Limits) fill() {
+	for _, f := range [...]struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&l.HeaderTimeout, 10 * time.Second},
+		{&l.ReadTimeout, 30 * time.Second},
+		{&l.CallTimeout, 30 * time.Second},
+		{&l.WriteTimeout, 75 * time.Second},
+		{&l.IdleTimeout, 2 * time.Minute},
+	} {
+		if *f.field <= 0 {
+			*f.field = f.value
+		}
+	}
+	if l.BodyBytes <= 0 {
+		l.BodyBytes = 1 << 20
+	}
+	if l.HeaderBytes <= 0 {
+		l.HeaderBytes = 64 << 10
+	}
+}
+
+// Server is the API's handler. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	hosts   hostRules
+	proxies proxyRules
+	buffers buffers
+	metrics *Metrics
+	sample  sampler
+}
+
+// New builds the edge. It opens nothing.
+func New(cfg Config) (*Server, error) {
+	switch {
+	case cfg.Do == nil, cfg.Refused == nil, cfg.Router == nil, cfg.Verify == nil, cfg.Now == nil, cfg.Logger == nil:
+		return nil, errors.New("server: Do, Refused, Router, Verify, Now and Logger are required")
+	}
+	cfg.Limits.fill()
+	s := &Server{cfg: cfg, metrics: newMetrics()}
+	var err error
+	if s.hosts, err = newHostRules(cfg.Hosts); err != nil {
+		return nil, err
+	}
+	if s.proxies, err = newProxyRules(cfg.TrustedProxies); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := exchange{s: s, w: w, r: r, id: newRequestID()}
+	defer x.recover()
+	if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		answerText(w, r, http.StatusOK, "ok\n")
+		return
+	}
+	if ref := s.admit(r); ref != nil {
+		x.refuse(ref.reason, nil, ref.err)
+		return
+	}
+	x.serve()
+}
+
+// exchange is one request on its way to an answer.
+type exchange struct {
+	s  *Server
+	w  http.ResponseWriter
+	r  *http.Request
+	id string
+	op *api.Operation // nil until it is known
+}
+
+func (x *exchange) serve() {
+	s := x.s
+	body, ref := s.readBody(x.w, x.r)
+	defer s.buffers.put(body)
+	if ref != nil {
+		x.refuse(ref.reason, nil, ref.err)
+		return
+	}
+
+	op, aerr := s.cfg.Router.Route(withQueryTarget(x.r), body.b)
+	if aerr != nil {
+		x.refuse("operation", nil, aerr)
+		return
+	}
+	x.op = op
+
+	ctx, cancel := context.WithTimeout(x.r.Context(), s.cfg.Limits.CallTimeout)
+	defer cancel()
+	id, failure, err := s.cfg.Verify(ctx, op, x.r, sha256.Sum256(body.b))
+	switch {
+	case err != nil:
+		s.cfg.Logger.Error("request not verified", "operation", op.Name, "request", x.id, "error", err.Error())
+		x.fail(internal(op))
+		return
+	case failure != nil:
+		x.refuse(failure.Kind.String(), op, failure.API(op.Service.Protocol))
+		return
+	}
+
+	c := s.newCall(x, op, id)
+	in, aerr := wire.DecodeInput(op, body.b)
+	if aerr != nil {
+		if err := s.cfg.Refused(ctx, c, aerr); err != nil {
+			s.cfg.Logger.Error("refusal not recorded", "operation", op.Name, "request", x.id, "error", err.Error())
+			aerr = internal(op)
+		}
+		x.answerError(op, aerr, true)
+		return
+	}
+	out, err := s.cfg.Do(ctx, c, in)
+	if err != nil {
+		aerr, ok := errors.AsType[*api.Error](err)
+		if !ok {
+			s.cfg.Logger.Error("operation failed", "operation", op.Name, "request", x.id, "error", err.Error())
+			aerr = internal(op)
+		}
+		x.answerError(op, aerr, false)
+		return
+	}
+	x.answer(op, out)
+}
+
+// newCall says what is known about the request to those who run it.
+func (s *Server) newCall(x *exchange, op *api.Operation, id Identity) *call.Call {
+	c := &call.Call{
+		Op:        op,
+		Now:       s.cfg.Now(),
+		Caller:    id.Caller,
+		Partition: id.Partition,
+		Region:    id.Region,
+		RequestID: x.id,
+		SourceIP:  s.proxies.source(x.r),
+		UserAgent: x.r.UserAgent(),
+		Host:      x.r.Host,
+	}
+	if t := x.r.TLS; t != nil {
+		c.TLS = &call.TLS{Version: tlsVersion(t.Version), CipherSuite: tls.CipherSuiteName(t.CipherSuite)}
+	}
+	return c
+}
+
+// tlsVersion writes a protocol version as CloudTrail does.
+func tlsVersion(v uint16) string {
+	return strings.Replace(tls.VersionName(v), "TLS ", "TLSv", 1)
+}
+
+// recover answers a request whose handling panicked. The value of the panic is not
+// logged unless the runtime made it: it might hold what a caller sent.
+func (x *exchange) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares it this way, too
+		panic(v)
+	}
+	what := fmt.Sprintf("%T", v)
+	if err, ok := v.(interface {
+		error
+		RuntimeError()
+	}); ok {
+		what = err.Error()
+	}
+	x.s.cfg.Logger.Error("request handling panicked", "request", x.id, "panic", what, "stack", string(debug.Stack()))
+	x.s.metrics.panics.Inc()
+	x.fail(internal(x.op))
+}
+
+// internal is the answer to what is not the caller's fault.
+func internal(op *api.Operation) *api.Error {
+	code := &api.Code{Name: "InternalFailure", Status: http.StatusInternalServerError}
+	if op != nil {
+		code = op.Service.InternalError
+	}
+	return code.Errorf("An error occurred on the server side.")
+}

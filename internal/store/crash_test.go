@@ -1,0 +1,166 @@
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"arca/internal/envelope"
+	"arca/internal/store"
+	"arca/internal/storetest"
+)
+
+var long = flag.Bool("long", false, "run the long versions of tests")
+
+// fixedKey is a root key that two processes share.
+type fixedKey struct{ secret string }
+
+func (k fixedKey) Kind() string { return "fixed" }
+
+func (k fixedKey) Create(ctx context.Context) (*envelope.Key, []byte, error) {
+	key, err := k.Open(ctx, nil)
+	return key, nil, err
+}
+
+func (k fixedKey) Open(context.Context, []byte) (*envelope.Key, error) {
+	raw, err := hex.DecodeString(k.secret)
+	if err != nil {
+		return nil, err
+	}
+	return envelope.NewKey(envelope.KeyID(raw[:16]), 1, raw)
+}
+
+const crashDirEnv = "ARCA_STORE_CRASH_DIR"
+
+func crashConfig(dir string) store.Config {
+	return store.Config{Dir: dir, RootKey: fixedKey{strings.Repeat("5a", 32)}}
+}
+
+// TestCrashWriter is the process that TestKill9 kills: it writes until then and says
+// what was acknowledged.
+func TestCrashWriter(t *testing.T) {
+	dir := os.Getenv(crashDirEnv)
+	if dir == "" {
+		t.Skip("only as a process of TestKill9")
+	}
+	var h shelf
+	s := store.New(crashConfig(dir))
+	h.attach(s)
+	if err := s.Open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	go s.Run(context.Background())
+	acked := make(chan string, 1000)
+	for w := range 8 {
+		go func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprintf("%d", w)
+				var n int
+				c, err := s.Update(context.Background(), func(tx *store.Tx) error {
+					n = 0
+					if r, ok := h.things.Get(tx.Snap, at("a", id)); ok {
+						n = r.N
+					}
+					n++
+					h.things.Put(tx, at("a", id), &thing{N: n, Tags: []string{id}})
+					h.blobs.Put(tx, at("a", id, "v"), &thing{N: n, Blob: make([]byte, 700)})
+					tx.SetEffect(func([]store.Change) []byte { return []byte(id) })
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				acked <- fmt.Sprintf("%s %d", id, n)
+				s.ReleaseEffect(c.Effect)
+			}
+		}()
+	}
+	for line := range acked {
+		fmt.Printf("ack %s\n", line)
+	}
+}
+
+// What was acknowledged before kill -9 is there afterwards, with its children.
+func TestKill9(t *testing.T) {
+	rounds, acks := 3, 150
+	if *long {
+		rounds, acks = 100, 400
+	}
+	dir := t.TempDir()
+	want := map[string]int{}
+	for round := range rounds {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestCrashWriter$")
+		cmd.Env = append(os.Environ(), crashDirEnv+"="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		r, seen := bufio.NewReader(out), 0
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				if err != io.EOF {
+					t.Logf("read: %v", err)
+				}
+				break
+			}
+			var id string
+			var n int
+			if k, _ := fmt.Sscanf(line, "ack %s %d", &id, &n); k == 2 {
+				want[id] = max(want[id], n)
+				seen++
+			} else {
+				t.Logf("writer says: %s", line)
+			}
+			if seen == acks+37*round%100 {
+				cmd.Process.Kill()
+			}
+		}
+		cmd.Wait()
+		if seen < acks {
+			t.Fatalf("round %d: the writer ended after %d writes", round, seen)
+		}
+
+		t.Run("round "+strconv.Itoa(round), func(t *testing.T) {
+			var h shelf
+			cfg := crashConfig(dir)
+			cfg.Logger = storetest.Logger(t)
+			s := storetest.Open(t, cfg, h.attach)
+			view(t, s, func(v *store.Snap) {
+				for id, n := range want {
+					r, ok := h.things.Get(v, at("a", id))
+					if !ok || r.N < n {
+						t.Errorf("record %s = %+v, but %d was acknowledged", id, r, n)
+						continue
+					}
+					b, err := h.blobs.Load(t.Context(), v, at("a", id, "v"))
+					if err != nil || b.N != r.N {
+						t.Errorf("record %s is at %d, its child at %+v, %v", id, r.N, b, err)
+					}
+				}
+			})
+			// What was under way at the kill left effects, at most one for each writer and
+			// what had not been removed yet.
+			err := s.Effects(t.Context(), func(seq uint64, data []byte) error {
+				s.ReleaseEffect(seq)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

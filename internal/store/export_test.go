@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"arca/internal/envelope"
+)
+
+// Client reaches past the store, as an attacker or a newer version would.
+func (s *Store) Client() *clientv3.Client { return s.client }
+
+// SetFree switches the mode in which reads need no confirmation.
+func (s *Store) SetFree(on bool) { s.free.Store(on) }
+
+// EtcdKey is where a record lies.
+func (t *Table[T]) EtcdKey(k Key) string { return t.t.prefix + t.t.hashKey(k) }
+
+// RecordAD is the additional data of a record.
+func RecordAD(deployment []byte, key string, seq uint64) []byte {
+	return recordAD(deployment, key, seq)
+}
+
+// SplitValue reads the sequence of an etcd value.
+func SplitValue(value []byte) (uint64, []byte, error) { return splitValue(value) }
+
+// ParseNodeFile reads a node's identity.
+func ParseNodeFile(raw []byte) (id string, err error) {
+	f, err := parseNodeFile(raw)
+	return f.NodeID, err
+}
+
+// Forge seals a record as the store would, with any sequence.
+func (s *Store) Forge(key string, seq uint64, plain []byte) ([]byte, error) {
+	return s.sealValue(key, seq, plain)
+}
+
+// Plain opens a record.
+func (s *Store) Plain(key string, value []byte) (uint64, []byte, error) {
+	seq, p, err := s.openValue(key, value)
+	return seq, p.Bytes(), err
+}
+
+// EffectKeys counts what lies under this node's effects.
+func (s *Store) EffectKeys(ctx context.Context) (int64, error) {
+	got, err := s.client.Get(ctx, s.effects.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, err
+	}
+	return got.Count, nil
+}
+
+// MakeCompactionDue pretends that the last compaction was at a revision long ago, so that the
+// next step is due.
+func (s *Store) MakeCompactionDue() {
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	s.space.rev = s.mirror.current.Load().rev - compactRevisions
+}
+
+// CompactAll forgets everything but the newest versions.
+func (s *Store) CompactAll(ctx context.Context) error {
+	return s.compactTo(ctx, s.mirror.current.Load().rev, clientv3.WithCompactPhysical())
+}
+
+// ForceDefrag rewrites the member's file whatever its size.
+func (s *Store) ForceDefrag(ctx context.Context) error {
+	_, _, err := s.defragMember(ctx, true)
+	return err
+}
+
+// HashWith gives a store that is not open an index key.
+func (s *Store) HashWith(key []byte) { s.setIndexKey(key) }
+
+// HoldNextCommit keeps the next transaction from reaching etcd while its sender is
+// told that the reply was lost. hold gets what sends it after all; that reports an
+// error if the transaction commits.
+func (s *Store) HoldNextCommit(hold func(release func() error)) {
+	send := s.transmit
+	s.transmit = func(ctx context.Context, p *prepared) (*clientv3.TxnResponse, error) {
+		s.transmit = send
+		hold(func() error {
+			resp, err := send(context.Background(), p)
+			if err == nil && resp.Succeeded {
+				err = errors.New("the transaction committed")
+			}
+			return err
+		})
+		return nil, errInjectedLost
+	}
+}
+
+// DecodePlain decodes a record's plaintext.
+func (t *Table[T]) DecodePlain(plain []byte) error {
+	_, err := t.t.decodePlain(envelope.NewPlaintext(append([]byte(nil), plain...)))
+	return err
+}
+
+// ShardRanges cuts a table into ranges.
+func ShardRanges(prefix string, records int64) [][2]string { return shardRanges(prefix, records) }
+
+// NewZapLogger hands etcd's log to slog.
+var NewZapLogger = newZapLogger
+
+// Cache is the cache of large records, by a number.
+type Cache struct{ c *cache }
+
+// NewCache returns a cache of so many bytes.
+func NewCache(maxBytes int64) Cache { return Cache{newCache(maxBytes)} }
+
+// Put adds a record of a size.
+func (c Cache) Put(n int, size int64) { c.c.put(cacheKey{rev: int64(n)}, n, size) }
+
+// Has looks a record up.
+func (c Cache) Has(n int) bool { _, ok := c.c.get(cacheKey{rev: int64(n)}); return ok }
+
+// Used is the number of bytes taken.
+func (c Cache) Used() int64 { return c.c.used }

@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+// loaded is all records of all tables at one revision, in key order.
+type loaded struct {
+	rev    int64
+	tables [][]change // by table.index; without ranges and deletions
+}
+
+const (
+	// A table is read in one piece up to this many records, and beyond in as many
+	// pieces as keep each near it. Limits would not do: etcd counts the whole range for
+	// every page of it.
+	shardRecords = 2000
+	maxLoadRuns  = 5
+)
+
+// load reads everything at one revision, decoding on all cores.
+func (s *Store) load(ctx context.Context) (*loaded, error) {
+	for run := 1; ; run++ {
+		l, err := s.loadOnce(ctx)
+		if err == nil {
+			return l, nil
+		}
+		// Another node may compact away the revision while it is being read.
+		if !errors.Is(err, rpctypes.ErrCompacted) || run == maxLoadRuns {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
+}
+
+func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
+	head, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return nil, err
+	}
+	l := &loaded{rev: head.Header.Revision, tables: make([][]change, len(s.tables))}
+	if head.Count <= shardRecords {
+		got, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(l.rev))
+		if err != nil {
+			return nil, err
+		}
+		for _, kv := range got.Kvs {
+			if c, ok := s.decodeEvent(kv, false); ok {
+				l.tables[c.table.index] = append(l.tables[c.table.index], c)
+			}
+		}
+		return l, nil
+	}
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	shards := make([][][]change, len(s.tables))
+	for i, t := range s.tables {
+		n, err := s.client.Get(ctx, t.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly(), clientv3.WithRev(l.rev))
+		if err != nil {
+			return nil, errors.Join(err, g.Wait())
+		}
+		ranges := shardRanges(t.prefix, n.Count)
+		shards[i] = make([][]change, len(ranges))
+		for j, r := range ranges {
+			g.Go(func() error {
+				got, err := s.client.Get(ctx, r[0], clientv3.WithRange(r[1]), clientv3.WithRev(l.rev))
+				if err != nil {
+					return err
+				}
+				out := make([]change, 0, len(got.Kvs))
+				for _, kv := range got.Kvs {
+					if c, ok := s.decodeEvent(kv, false); ok {
+						out = append(out, c)
+					}
+				}
+				shards[i][j] = out
+				return nil
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i := range shards {
+		for _, part := range shards[i] {
+			l.tables[i] = append(l.tables[i], part...)
+		}
+	}
+	return l, nil
+}
+
+// shardRanges cuts a table into ranges. Keys begin with a hash, so equal ranges hold
+// about equally many.
+func shardRanges(prefix string, records int64) [][2]string {
+	if records <= shardRecords {
+		return [][2]string{{prefix, nextPrefix(prefix)}}
+	}
+	cuts := min(256, 1+records/shardRecords)
+	out := make([][2]string, 0, cuts)
+	from := prefix
+	for i := int64(1); i < cuts; i++ {
+		at := i * 65536 / cuts
+		to := prefix + string([]byte{byte(at >> 8), byte(at)})
+		out = append(out, [2]string{from, to})
+		from = to
+	}
+	return append(out, [2]string{from, nextPrefix(prefix)})
+}
+
+// decodeEvent turns a key and its value, or its deletion, into a change. ok is false
+// for what is not a record of an attached table.
+func (s *Store) decodeEvent(kv *mvccpb.KeyValue, deleted bool) (c change, ok bool) {
+	name, key, ok := splitKey(string(kv.Key))
+	t := s.byName[name]
+	if !ok || t == nil {
+		return change{}, false
+	}
+	c = change{table: t, key: key}
+	if !validHashedLen(len(key)) {
+		return change{}, false // Check reports it
+	}
+	if deleted {
+		return c, true
+	}
+	c.e, c.refused = t.decodeValue(key, kv.Value, true)
+	if c.refused == nil {
+		c.e.rev = kv.ModRevision
+	}
+	return c, true
+}
+
+const (
+	retryMin = 20 * time.Millisecond
+	retryMax = 2 * time.Second
+)
+
+// watch feeds the mirror with everything that other nodes, leases and housekeeping
+// write, until ctx ends.
+func (s *Store) watch(ctx context.Context) error {
+	pause := retryMin
+	for {
+		from := s.mirror.next()
+		compacted, err := s.watchFrom(ctx, from)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if s.mirror.next() > from {
+			pause = retryMin
+		}
+		if compacted {
+			s.log.Warn("watch fell behind a compaction; loading all records again", "revision", from)
+			var l *loaded
+			if l, err = s.load(ctx); err == nil {
+				s.mirror.replace(l)
+				continue
+			}
+		}
+		if err != nil {
+			s.log.Warn("watch interrupted; trying again", "revision", from, "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		pause = min(2*pause, retryMax)
+	}
+}
+
+// watchFrom feeds the mirror from one watch, over the whole key space so that no
+// revision is missing from it.
+func (s *Store) watchFrom(ctx context.Context, from int64) (compacted bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !s.embedded {
+		// A member that is cut off from the others must not keep us waiting.
+		ctx = clientv3.WithRequireLeader(ctx)
+	}
+	for resp := range s.client.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(from)) {
+		if resp.CompactRevision > 0 {
+			return true, nil
+		}
+		if err := resp.Err(); err != nil {
+			return false, err
+		}
+		s.offerEvents(resp.Events)
+	}
+	return false, errors.New("watch ended")
+}
+
+// offerEvents hands the events of whole revisions to the mirror. etcd sends all
+// events of a revision in one response.
+func (s *Store) offerEvents(events []*clientv3.Event) {
+	var batches []batch
+	for len(events) > 0 {
+		b := batch{rev: events[0].Kv.ModRevision}
+		n := 1
+		for n < len(events) && events[n].Kv.ModRevision == b.rev {
+			n++
+		}
+		if !s.mirror.known(b.rev) {
+			for _, ev := range events[:n] {
+				deleted := ev.Type == clientv3.EventTypeDelete
+				b.bytes += int64(len(ev.Kv.Key) + len(ev.Kv.Value))
+				if string(ev.Kv.Key) == keyringKey && !deleted {
+					s.keyringChanged(ev.Kv.Value)
+				}
+				if c, ok := s.decodeEvent(ev.Kv, deleted); ok {
+					b.changes = append(b.changes, c)
+				}
+			}
+			batches = append(batches, b)
+		}
+		events = events[n:]
+	}
+	if len(batches) > 0 {
+		s.mirror.offer(batches...)
+	}
+}
+
+// keyringChanged learns keys that another node added, before the first record sealed
+// under them arrives. A keyring that does not open is not taken over; records under
+// keys that only it holds will then be refused one by one.
+func (s *Store) keyringChanged(value []byte) {
+	if _, err := s.installKeyring(value); err != nil {
+		s.log.Error("keyring in etcd refused; the last good one stays in use", "cause", err.Error())
+	}
+}

@@ -1,0 +1,401 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidwall/btree"
+)
+
+// entry is one record as the mirror holds it. It is immutable.
+type entry struct {
+	key  string // hashed key, without the table's prefix
+	rev  int64  // etcd's mod revision, what transactions compare
+	seq  uint64 // record sequence
+	size int    // bytes of the value in etcd
+	rec  any    // *T; nil for a stub, whose record is read from etcd when asked for
+}
+
+type indexItem struct {
+	key string
+	e   *entry
+}
+
+func indexLess(a, b indexItem) bool {
+	if a.key != b.key {
+		return a.key < b.key
+	}
+	if a.e == nil || b.e == nil { // a pivot stands before everything with its key
+		return a.e == nil && b.e != nil
+	}
+	return a.e.key < b.e.key
+}
+
+// tableState is one table at one revision. Trees share nodes with those of other
+// revisions and copy them before the first change (copy on write), so a published
+// tableState never changes.
+type tableState struct {
+	records *btree.Map[string, *entry]
+	indexes []*btree.BTreeG[indexItem] // as in table.indexes
+}
+
+func emptyTableState(t *table) tableState {
+	ts := tableState{records: btree.NewMap[string, *entry](0)}
+	for range t.indexes {
+		ts.indexes = append(ts.indexes, btree.NewBTreeGOptions(indexLess, btree.Options{NoLocks: true}))
+	}
+	return ts
+}
+
+func (ts tableState) copy() tableState {
+	out := tableState{records: ts.records.Copy(), indexes: make([]*btree.BTreeG[indexItem], len(ts.indexes))}
+	for i, ix := range ts.indexes {
+		out.indexes[i] = ix.Copy()
+	}
+	return out
+}
+
+// state is everything at one revision.
+type state struct {
+	rev    int64
+	tables []tableState // by table.index
+}
+
+// change is what one revision did to one record, or to all records in a range.
+type change struct {
+	table *table
+	key   string
+	e     *entry // nil: deleted. Its revision is set when the change is applied.
+	// until, if not empty, makes this the deletion of all keys from key up to it.
+	until string
+	// refused says why the value in etcd cannot be taken over.
+	refused error
+}
+
+// batch is all changes of one revision. Revisions that touch nothing mirrored (an
+// effect, a lease, the keyring) are batches without changes: the mirror must know
+// that it has seen them.
+type batch struct {
+	rev     int64
+	bytes   int64
+	changes []change
+}
+
+// mirror applies revisions strictly in order and publishes a state after each round.
+// The same revision may be offered several times, by the transaction's reply and by
+// the watch; the first wins.
+type mirror struct {
+	log    *slog.Logger
+	tables []*table
+
+	current atomic.Pointer[state]
+	// due is a revision that reads must wait for even in free mode: one that was
+	// acknowledged although it could not be applied in time.
+	due     atomic.Int64
+	bytes   atomic.Int64 // applied since the start, roughly
+	refused atomic.Int64
+
+	mu      sync.Mutex
+	work    []tableState            // guarded by mu; what the next publication copies
+	dirty   []bool                  // guarded by mu; tables changed since the last one
+	applied int64                   // guarded by mu; all revisions up to this are in work
+	pending map[int64]batch         // guarded by mu; above applied+1
+	waiting map[int64]chan struct{} // guarded by mu; closed when the revision is applied
+	graves  graves                  // guarded by mu
+}
+
+func newMirror(tables []*table, log *slog.Logger) *mirror {
+	m := &mirror{
+		log:     log,
+		tables:  tables,
+		work:    make([]tableState, len(tables)),
+		dirty:   make([]bool, len(tables)),
+		pending: make(map[int64]batch),
+		waiting: make(map[int64]chan struct{}),
+	}
+	st := &state{tables: make([]tableState, len(tables))}
+	for i, t := range tables {
+		m.work[i] = emptyTableState(t)
+		st.tables[i] = m.work[i].copy()
+	}
+	m.current.Store(st)
+	return m
+}
+
+// offer hands revisions to the mirror, in any order. What cannot be applied yet waits
+// for the gap before it to be filled.
+func (m *mirror) offer(batches ...batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range batches {
+		if b.rev <= m.applied {
+			continue
+		}
+		if _, ok := m.pending[b.rev]; !ok {
+			m.pending[b.rev] = b
+		}
+	}
+	m.drainLocked()
+}
+
+func (m *mirror) drainLocked() {
+	before := m.applied
+	for {
+		b, ok := m.pending[m.applied+1]
+		if !ok {
+			break
+		}
+		delete(m.pending, b.rev)
+		for i := range b.changes {
+			m.applyLocked(b.rev, &b.changes[i])
+		}
+		m.bytes.Add(b.bytes)
+		m.applied = b.rev
+	}
+	if m.applied != before {
+		m.publishLocked(before)
+	}
+}
+
+func (m *mirror) publishLocked(before int64) {
+	old := m.current.Load()
+	st := &state{rev: m.applied, tables: make([]tableState, len(m.work))}
+	for i := range m.work {
+		if m.dirty[i] {
+			st.tables[i] = m.work[i].copy()
+			m.dirty[i] = false
+		} else {
+			st.tables[i] = old.tables[i]
+		}
+	}
+	m.current.Store(st)
+	if int(m.applied-before) <= len(m.waiting) {
+		for rev := before + 1; rev <= m.applied; rev++ {
+			if ch, ok := m.waiting[rev]; ok {
+				close(ch)
+				delete(m.waiting, rev)
+			}
+		}
+		return
+	}
+	for rev, ch := range m.waiting {
+		if rev <= m.applied {
+			close(ch)
+			delete(m.waiting, rev)
+		}
+	}
+}
+
+func (m *mirror) applyLocked(rev int64, c *change) {
+	switch {
+	case c.until != "":
+		for _, e := range rangeOf(m.work[c.table.index].records, c.key, c.until) {
+			m.removeLocked(c.table, e, rev)
+		}
+	case c.refused != nil:
+		m.refuseLocked(c.table, c.key, rev, c.refused)
+	case c.e == nil:
+		if e, ok := m.work[c.table.index].records.Get(c.key); ok {
+			m.removeLocked(c.table, e, rev)
+		}
+	default:
+		c.e.rev = rev
+		m.putLocked(c.table, c.e)
+	}
+}
+
+func (m *mirror) putLocked(t *table, e *entry) {
+	w := &m.work[t.index]
+	old, existed := w.records.Get(e.key)
+	if existed && e.seq <= old.seq {
+		m.refuseLocked(t, e.key, e.rev, errSequence)
+		return
+	}
+	if !existed && e.seq <= m.graves.get(t, e.key) {
+		m.refuseLocked(t, e.key, e.rev, errSequence)
+		return
+	}
+	m.dirty[t.index] = true
+	w.records.Set(e.key, e)
+	if existed {
+		t.eachIndexKey(old, func(i int, key string) { w.indexes[i].Delete(indexItem{key, old}) })
+	} else {
+		t.count(e.key, 1)
+	}
+	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].Set(indexItem{key, e}) })
+}
+
+func (m *mirror) removeLocked(t *table, e *entry, rev int64) {
+	w := &m.work[t.index]
+	m.dirty[t.index] = true
+	w.records.Delete(e.key)
+	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].Delete(indexItem{key, e}) })
+	t.count(e.key, -1)
+	m.graves.add(t, e.key, e.seq)
+}
+
+// refuseLocked keeps what the mirror has. Somebody put back an older record, or one
+// that is not ours, or damaged it. Serving the last good state is safe; a later
+// Update of the record conflicts until an operator has looked.
+func (m *mirror) refuseLocked(t *table, key string, rev int64, cause error) {
+	m.refused.Add(1)
+	m.log.Error("record in etcd refused; the last good one stays in use",
+		"table", t.name, "key", hexKey(key), "revision", rev, "cause", cause.Error())
+}
+
+// replace takes over a full load. Records that the load brings back from an older
+// time are refused as they would be one by one.
+func (m *mirror) replace(l *loaded) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l.rev <= m.applied {
+		return
+	}
+	for i, t := range m.tables {
+		old := m.work[i]
+		fresh := emptyTableState(t)
+		counts := make(map[string]int)
+		items := make([][]indexItem, len(t.indexes))
+		add := func(e *entry) {
+			fresh.records.Load(e.key, e)
+			counts[e.key[:hashBytes]]++
+			t.eachIndexKey(e, func(i int, key string) { items[i] = append(items[i], indexItem{key, e}) })
+		}
+		for _, c := range l.tables[i] {
+			e := c.e
+			had, existed := old.records.Get(c.key)
+			switch {
+			case c.refused != nil:
+				m.refuseLocked(t, c.key, l.rev, c.refused)
+				e = had
+			case existed && had.rev != e.rev && e.seq <= had.seq,
+				!existed && e.seq <= m.graves.get(t, c.key):
+				m.refuseLocked(t, c.key, e.rev, errSequence)
+				e = had
+			}
+			if e != nil {
+				add(e)
+			}
+		}
+		for j, list := range items {
+			sortIndexItems(list)
+			for _, it := range list {
+				fresh.indexes[j].Load(it)
+			}
+		}
+		old.records.Scan(func(key string, e *entry) bool {
+			if _, ok := fresh.records.Get(key); !ok {
+				m.graves.add(t, key, e.seq)
+			}
+			return true
+		})
+		t.setCounts(counts)
+		m.work[i] = fresh
+		m.dirty[i] = true
+	}
+	before := m.applied
+	m.applied = l.rev
+	for rev := range m.pending {
+		if rev <= m.applied {
+			delete(m.pending, rev)
+		}
+	}
+	m.publishLocked(before)
+	m.drainLocked()
+}
+
+// wait returns when the revision is applied.
+func (m *mirror) wait(ctx context.Context, rev int64) error {
+	if m.current.Load().rev >= rev {
+		return nil
+	}
+	m.mu.Lock()
+	if m.applied >= rev {
+		m.mu.Unlock()
+		return nil
+	}
+	ch, ok := m.waiting[rev]
+	if !ok {
+		ch = make(chan struct{})
+		m.waiting[rev] = ch
+	}
+	m.mu.Unlock()
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// next is the first revision that the mirror has not applied.
+func (m *mirror) next() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.applied + 1
+}
+
+// known reports whether the mirror has the revision or needs no more to apply it, so
+// that the watch need not decode it.
+func (m *mirror) known(rev int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.pending[rev]
+	return ok || rev <= m.applied
+}
+
+func rangeOf(records *btree.Map[string, *entry], from, until string) (found []*entry) {
+	records.Ascend(from, func(key string, e *entry) bool {
+		if key >= until {
+			return false
+		}
+		found = append(found, e)
+		return true
+	})
+	return found
+}
+
+// graves remembers the sequences of recently deleted records, so that one of them
+// cannot be put back unnoticed. It is bounded; the oldest are forgotten.
+type graves struct {
+	seqs  map[string]uint64
+	order []string
+	at    int
+}
+
+const maxGraves = 1 << 15
+
+func graveKey(t *table, key string) string {
+	var b strings.Builder
+	b.WriteString(t.name)
+	b.WriteByte('/')
+	b.WriteString(key)
+	return b.String()
+}
+
+func (g *graves) get(t *table, key string) uint64 {
+	if len(g.seqs) == 0 {
+		return 0
+	}
+	return g.seqs[graveKey(t, key)]
+}
+
+func (g *graves) add(t *table, key string, seq uint64) {
+	if g.seqs == nil {
+		g.seqs = make(map[string]uint64)
+	}
+	k := graveKey(t, key)
+	if _, ok := g.seqs[k]; !ok {
+		if len(g.order) < maxGraves {
+			g.order = append(g.order, k)
+		} else {
+			delete(g.seqs, g.order[g.at])
+			g.order[g.at] = k
+			g.at = (g.at + 1) % maxGraves
+		}
+	}
+	g.seqs[k] = seq
+}

@@ -1,0 +1,248 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"arca/internal/envelope"
+)
+
+// TableSpec describes a table of records of type T, which is a struct with CBOR
+// integer keys.
+type TableSpec[T any] struct {
+	// Name is 1 to 40 of a-z, 0-9 and -. It is part of the etcd key and never reused.
+	Name string
+	// Format is the highest record format this binary knows and the one it writes. A
+	// newer one in etcd is refused.
+	Format uint64
+	// Indexes order the records of the mirror.
+	Indexes []Index[T]
+	// Child says that a record is only written in transactions that also write or
+	// guard a record with the same Scope and Parent and no Child, in a table that is not
+	// Child itself. Where the parent is written, the child's own revision is not
+	// compared, which saves etcd work.
+	Child bool
+	// InlineLimit, if not 0, keeps records whose sealed size is larger out of memory:
+	// Load reads them when asked. Such a table has no indexes and no Get.
+	InlineLimit int
+}
+
+// Index yields the ordering keys of a record: none leaves it out, several list it
+// several times. Keys of different records may be equal. Keys is called while the
+// mirror is locked and again when the record is replaced; it must be pure and quick.
+type Index[T any] struct {
+	Name string
+	Keys func(r *T, emit func(key string))
+}
+
+// Table is a typed view of part of the store.
+type Table[T any] struct{ t *table }
+
+// table is what the store knows of a table without knowing T.
+type table struct {
+	store   *Store
+	index   int
+	name    string
+	prefix  string
+	format  uint64
+	child   bool
+	inline  int
+	indexes []tableIndex
+	decode  func(body []byte) (any, error) // the record without its format, as *T
+
+	scopes scopeHashes
+
+	mu     sync.RWMutex
+	counts map[string]int // guarded by mu; records by hash of the scope
+}
+
+type tableIndex struct {
+	name string
+	keys func(rec any, emit func(key string))
+}
+
+var errSequence = errors.New("sequence went backwards: an older record was put back")
+
+// NewTable attaches a table to a store that is not open yet. A wrong or repeated
+// specification is a programmer's mistake and panics.
+func NewTable[T any](s *Store, spec TableSpec[T]) *Table[T] {
+	if err := validTableName(spec.Name); err != nil {
+		panic("store: " + err.Error())
+	}
+	if s.byName[spec.Name] != nil {
+		panic("store: table attached twice: " + spec.Name)
+	}
+	if s.opened {
+		panic("store: table attached to an open store: " + spec.Name)
+	}
+	if spec.InlineLimit > 0 && len(spec.Indexes) > 0 {
+		panic("store: table with InlineLimit and indexes: " + spec.Name)
+	}
+	t := &table{
+		store: s, index: len(s.tables), name: spec.Name, prefix: root + spec.Name + "/",
+		format: spec.Format, child: spec.Child, inline: spec.InlineLimit,
+		counts: make(map[string]int),
+	}
+	t.decode = func(body []byte) (any, error) {
+		r := new(T)
+		if err := s.codec.dec.Unmarshal(body, r); err != nil {
+			return nil, fmt.Errorf("%w: %w", errRecord, err)
+		}
+		return r, nil
+	}
+	for _, ix := range spec.Indexes {
+		if ix.Name == "" || slices.ContainsFunc(t.indexes, func(o tableIndex) bool { return o.name == ix.Name }) {
+			panic("store: index of table " + spec.Name + " has no name of its own")
+		}
+		t.indexes = append(t.indexes, tableIndex{ix.Name, func(rec any, emit func(string)) { ix.Keys(rec.(*T), emit) }})
+	}
+	s.tables = append(s.tables, t)
+	s.byName[spec.Name] = t
+	return &Table[T]{t}
+}
+
+// decodeValue opens an etcd value of the table. rec is nil if the record is too
+// large to be kept in memory, which the mirror then is not burdened with decoding.
+func (t *table) decodeValue(key string, value []byte, inline bool) (*entry, error) {
+	e := &entry{key: key, size: len(value)}
+	if inline && t.inline > 0 && len(value) > t.inline {
+		// The seal is checked when the record is loaded; its sequence, until then, is
+		// as good as what etcd says.
+		seq, _, err := splitValue(value)
+		e.seq = seq
+		return e, err
+	}
+	seq, plain, err := t.store.openValue(t.prefix+key, value)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Wipe()
+	e.seq = seq
+	e.rec, err = t.decodePlain(plain)
+	return e, err
+}
+
+func (t *table) decodePlain(plain envelope.Plaintext) (any, error) {
+	_, body, err := t.store.codec.split(plain.Bytes(), t.format)
+	if err != nil {
+		return nil, err
+	}
+	return t.decode(body)
+}
+
+func (t *table) eachIndexKey(e *entry, fn func(i int, key string)) {
+	for i := range t.indexes {
+		t.indexes[i].keys(e.rec, func(key string) { fn(i, key) })
+	}
+}
+
+func (t *table) count(key string, delta int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	scope := key[:hashBytes]
+	if t.counts[scope] += delta; t.counts[scope] == 0 {
+		delete(t.counts, scope)
+	}
+}
+
+func (t *table) setCounts(counts map[string]int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts = counts
+}
+
+func (t *table) findIndex(name string) int {
+	for i := range t.indexes {
+		if t.indexes[i].name == name {
+			return i
+		}
+	}
+	panic("store: table " + t.name + " has no index " + name)
+}
+
+// Get returns the record. It is shared and must not be modified.
+func (t *Table[T]) Get(v *Snap, k Key) (*T, bool) {
+	if t.t.inline > 0 {
+		panic("store: Get on table " + t.t.name + ", which needs Load")
+	}
+	e, ok := v.find(t.t, t.t.hashKey(k))
+	if !ok {
+		return nil, false
+	}
+	return e.rec.(*T), true
+}
+
+// Load is Get for tables with InlineLimit: it may read from etcd. The error is
+// ErrNotFound, or wraps ErrUnavailable, or is one that the caller hands on so that
+// View runs again. The record is shared and must not be modified.
+func (t *Table[T]) Load(ctx context.Context, v *Snap, k Key) (*T, error) {
+	e, ok := v.find(t.t, t.t.hashKey(k))
+	if !ok {
+		return nil, ErrNotFound
+	}
+	rec, err := v.load(ctx, t.t, e)
+	if err != nil {
+		return nil, err
+	}
+	return rec.(*T), nil
+}
+
+// Ascend visits records in index order, from the first key >= from, while fn returns
+// true. The records are shared and must not be modified.
+func (t *Table[T]) Ascend(v *Snap, index, from string, fn func(key string, r *T) bool) {
+	ix := v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
+	ix.Ascend(indexItem{key: from}, func(it indexItem) bool { return fn(it.key, it.e.rec.(*T)) })
+}
+
+// Descend visits records in reverse index order, from the last key <= from, while fn
+// returns true; from == "" means the very end. The records are shared and must not be
+// modified.
+func (t *Table[T]) Descend(v *Snap, index, from string, fn func(key string, r *T) bool) {
+	ix := v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
+	visit := func(it indexItem) bool { return fn(it.key, it.e.rec.(*T)) }
+	if from == "" {
+		ix.Reverse(visit)
+		return
+	}
+	// No key lies between from and its successor; an item without entry stands before
+	// all others of its key.
+	ix.Descend(indexItem{key: from + "\x00"}, visit)
+}
+
+// Walk visits every record in the order of the hashed keys, reading from etcd those
+// that are not in memory. It is for checks, not for requests.
+func (t *Table[T]) Walk(ctx context.Context, v *Snap, fn func(r *T) error) (err error) {
+	v.st.tables[t.t.index].records.Scan(func(_ string, e *entry) bool {
+		var rec any
+		if rec, err = v.load(ctx, t.t, e); err == nil {
+			err = fn(rec.(*T))
+		}
+		return err == nil
+	})
+	return err
+}
+
+// Count is the number of records in a scope as of the newest state, in constant time.
+func (t *Table[T]) Count(scope string) int {
+	h := t.t.scopeHash(scope)
+	t.t.mu.RLock()
+	defer t.t.mu.RUnlock()
+	return t.t.counts[string(h[:])]
+}
+
+func sortIndexItems(list []indexItem) {
+	slices.SortFunc(list, func(a, b indexItem) int {
+		if c := strings.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.e.key, b.e.key)
+	})
+}
+
+func hexKey(key string) string { return hex.EncodeToString([]byte(key)) }

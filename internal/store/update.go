@@ -1,0 +1,532 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"arca/internal/envelope"
+)
+
+// Tx is one attempt of an Update. Reads through tx.Snap see the state before it.
+type Tx struct {
+	*Snap
+	writes  map[string]*write    // by etcd key
+	guards  map[string]int64     // etcd key to expected mod revision
+	ranges  []childDelete        // DeleteChildren
+	parents map[[2]string]hold   // by scope and parent: records without a child part
+	orphans map[[2]string]orphan // by scope and parent: what relies on those
+	fence   *Leadership
+	effect  func(changes []Change) []byte
+	err     error // the first mistake; Update returns it
+}
+
+type write struct {
+	table *table
+	at    Key
+	key   string // hashed
+	plain []byte // nil: delete
+	e     *entry // nil: delete
+	old   *entry // what the snapshot holds, nil for nothing
+}
+
+// hold is how firmly a transaction holds a parent.
+type hold int
+
+const (
+	guarded hold = 1 // others may hold it so at the same time
+	written hold = 2 // nobody else's transaction on it commits in between
+)
+
+type orphan struct {
+	table string
+	needs hold
+}
+
+type childDelete struct {
+	table      *table
+	from, till string // hashed keys
+}
+
+// Change tells what a commit did to one record; it goes into the audit line.
+type Change struct {
+	Table    string
+	Key      []byte   // as in etcd
+	Sequence uint64   // for a deleted record, the last one it had
+	SHA256   [32]byte // of the value in etcd; zero when deleted
+	Deleted  bool
+}
+
+// Commit is what an Update achieved.
+type Commit struct {
+	Revision int64  // 0 if nothing was written
+	Effect   uint64 // sequence number of the effect; 0 without one
+}
+
+const (
+	// MaxWrites is the number of records that one transaction may write, delete or
+	// guard; a DeleteChildren counts as one. It keeps within what an external etcd
+	// cluster accepts as it comes.
+	MaxWrites = maxTxnOps - 4
+
+	maxUpdateRuns = 64
+	patientRuns   = 2 // conflicts before a transaction queues up
+	commitTimeout = 10 * time.Second
+)
+
+// Update runs fn on a snapshot as new as View's and commits its writes in one
+// transaction. fn may run several times and must have no side effects outside tx. A
+// nil error means durable and visible. An fn that writes nothing commits nothing.
+// The transaction fails, and fn runs again, if a record it writes or guards is not as
+// the snapshot shows it; nothing else that fn read is compared.
+//
+// The error is fn's (of a run whose snapshot was new enough, so that it can be
+// answered with), or wraps ErrConflict, ErrNotLeader or ErrUnavailable. A commit
+// whose reply is lost is looked for until its outcome is known; only if that too
+// fails the error wraps ErrUnknown. Once the commit is sent, the end of ctx no longer
+// matters.
+func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) (Commit, error) {
+	var turn chan struct{}
+	defer func() {
+		if turn != nil {
+			<-turn
+		}
+	}()
+	for run := range maxUpdateRuns {
+		st, err := s.snapshot(ctx)
+		if err != nil {
+			return Commit{}, err
+		}
+		tx := &Tx{Snap: &Snap{st: st, store: s}}
+		err = fn(tx)
+		if tx.moved != 0 {
+			if err := s.await(ctx, tx.moved); err != nil {
+				return Commit{}, err
+			}
+			continue
+		}
+		if err != nil {
+			return Commit{}, err
+		}
+		if tx.err == nil {
+			tx.err = tx.check()
+		}
+		if tx.err != nil {
+			return Commit{}, tx.err
+		}
+		if tx.empty() {
+			return Commit{}, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return Commit{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		c, rev, err := s.commit(tx)
+		if !errors.Is(err, ErrConflict) {
+			return c, err
+		}
+		if err := s.await(ctx, rev); err != nil {
+			return Commit{}, err
+		}
+		if run < patientRuns {
+			continue
+		}
+		// Others want the same records. Those in this process queue up, so that each
+		// gets its turn; those in other processes are avoided by chance.
+		if turn == nil {
+			ch := s.turns[tx.stripe()]
+			select {
+			case ch <- struct{}{}:
+				turn = ch
+			case <-ctx.Done():
+				return Commit{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+			}
+			continue
+		}
+		select {
+		case <-time.After(time.Duration(rand.Int64N(int64(run) * int64(100*time.Microsecond)))):
+		case <-ctx.Done():
+			return Commit{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
+	return Commit{}, ErrConflict
+}
+
+// stripes is the number of queues for transactions that keep conflicting.
+const stripes = 32
+
+// stripe is the queue of a transaction: the same for two that write the same first
+// key, mostly another for others.
+func (tx *Tx) stripe() int {
+	first := ""
+	for at := range tx.writes {
+		if first == "" || at < first {
+			first = at
+		}
+	}
+	h := fnv.New32a()
+	io.WriteString(h, first)
+	return int(h.Sum32() % stripes)
+}
+
+func (s *Store) await(ctx context.Context, rev int64) error {
+	if err := s.mirror.wait(ctx, rev); err != nil {
+		return fmt.Errorf("%w: wait for revision %d: %w", ErrUnavailable, rev, err)
+	}
+	return nil
+}
+
+// Put writes the record, which may be changed again after the call. What the snapshot
+// held at k, or that it held nothing, is compared, unless Child tables spare it. Of
+// several writes to one key the last counts.
+func (t *Table[T]) Put(tx *Tx, k Key, r *T) {
+	s := t.t.store
+	plain, err := s.codec.encode(t.t.format, r)
+	if err != nil {
+		tx.fail(fmt.Errorf("encode record of table %s: %w", t.t.name, err))
+		return
+	}
+	// The mirror gets what everybody else will read, not the caller's memory.
+	e := &entry{key: t.t.hashKey(k)}
+	if e.rec, err = t.t.decodePlain(envelope.NewPlaintext(plain)); err != nil {
+		tx.fail(fmt.Errorf("encode record of table %s: %w", t.t.name, err))
+		return
+	}
+	tx.write(t.t, k, &write{table: t.t, key: e.key, plain: plain, e: e})
+}
+
+// Delete removes the record; its revision is compared, unless Child tables spare it.
+// To delete what does not exist is no mistake.
+func (t *Table[T]) Delete(tx *Tx, k Key) {
+	tx.write(t.t, k, &write{table: t.t, key: t.t.hashKey(k)})
+}
+
+// DeleteChildren removes every record below scope/parent in one range delete, but not
+// a record at scope/parent itself. The transaction must also write or delete the
+// parent.
+func (t *Table[T]) DeleteChildren(tx *Tx, scope, parent string) {
+	from, till := childRange(t.t.hashKey(Key{Scope: scope, Parent: parent}))
+	tx.ranges = append(tx.ranges, childDelete{t.t, from, till})
+	tx.needParent(t.t, scope, parent, written)
+}
+
+// Guard makes the commit fail unless the record is as the snapshot shows it.
+func (t *Table[T]) Guard(tx *Tx, k Key) {
+	key := t.t.hashKey(k)
+	var rev int64
+	if e, ok := tx.find(t.t, key); ok {
+		rev = e.rev
+	}
+	if tx.guards == nil {
+		tx.guards = make(map[string]int64)
+	}
+	tx.guards[t.t.prefix+key] = rev
+	tx.hasParent(k, guarded)
+}
+
+// Fence makes the commit fail with ErrNotLeader unless l still holds.
+func (tx *Tx) Fence(l *Leadership) { tx.fence = l }
+
+// SetEffect makes the transaction also store an audit effect under this node. build
+// is called after all records were sealed, with what they became, and must be pure.
+func (tx *Tx) SetEffect(build func(changes []Change) []byte) { tx.effect = build }
+
+func (tx *Tx) fail(err error) {
+	if tx.err == nil {
+		tx.err = err
+	}
+}
+
+func (tx *Tx) write(t *table, k Key, w *write) {
+	if e, ok := tx.find(t, w.key); ok {
+		w.old = e
+	}
+	if tx.writes == nil {
+		tx.writes = make(map[string]*write)
+	}
+	w.at = k
+	tx.writes[t.prefix+w.key] = w
+	if t.child {
+		tx.needParent(t, k.Scope, k.Parent, guarded)
+	} else {
+		tx.hasParent(k, written)
+	}
+}
+
+func (tx *Tx) hasParent(k Key, h hold) {
+	if k.Child != "" {
+		return
+	}
+	if tx.parents == nil {
+		tx.parents = make(map[[2]string]hold)
+	}
+	at := [2]string{k.Scope, k.Parent}
+	tx.parents[at] = max(tx.parents[at], h)
+}
+
+func (tx *Tx) needParent(t *table, scope, parent string, h hold) {
+	if tx.orphans == nil {
+		tx.orphans = make(map[[2]string]orphan)
+	}
+	at := [2]string{scope, parent}
+	if o, ok := tx.orphans[at]; !ok || h > o.needs {
+		tx.orphans[at] = orphan{t.name, h}
+	}
+}
+
+// compared says whether the revision of a written record must be compared. A child
+// need not be if its parent is written, for then no other transaction on the parent
+// gets in between. A guard alone is not enough: two could hold it at the same time.
+func (tx *Tx) compared(w *write) bool {
+	return !w.table.child || tx.parents[[2]string{w.at.Scope, w.at.Parent}] < written
+}
+
+func (tx *Tx) empty() bool { return len(tx.writes) == 0 && len(tx.ranges) == 0 }
+
+// check finds mistakes of the closure.
+func (tx *Tx) check() error {
+	for at, o := range tx.orphans {
+		if tx.parents[at] >= o.needs {
+			continue
+		}
+		if o.needs == written {
+			return fmt.Errorf("table %s: children deleted without writing or deleting their parent", o.table)
+		}
+		return fmt.Errorf("table %s: child written without writing or guarding its parent", o.table)
+	}
+	if n := len(tx.writes) + len(tx.guards) + len(tx.ranges); n > MaxWrites {
+		return fmt.Errorf("transaction touches %d records, at most %d are possible", n, MaxWrites)
+	}
+	return nil
+}
+
+// prepared is a transaction ready to be sent: the same bytes however often it is
+// looked at.
+type prepared struct {
+	ifs    []clientv3.Cmp
+	thens  []clientv3.Op
+	elses  []clientv3.Op
+	batch  batch
+	seq    uint64        // of effect or marker
+	key    string        // where that lies
+	value  string        // what lies there if this transaction committed
+	effect bool          // rather than a marker
+	silent bool          // a test wants that nobody can tell what became of it
+	large  []largeRecord // written, but too large for the mirror
+}
+
+// largeRecord goes into the cache: what was just written is likely to be read.
+type largeRecord struct {
+	table *table
+	e     *entry
+	rec   any
+}
+
+// commit sends the transaction once and returns when it is known what became of it.
+// With ErrConflict comes the revision that the next snapshot must have.
+func (s *Store) commit(tx *Tx) (Commit, int64, error) {
+	seq := s.effects.begin()
+	p, err := s.prepare(tx, seq)
+	if err != nil {
+		s.effects.settle(seq, removable)
+		return Commit{}, 0, err
+	}
+	s.space.gate.RLock()
+	ctx, cancel := context.WithTimeout(s.life, commitTimeout)
+	defer cancel()
+	resp, err := s.send(ctx, p)
+	s.space.gate.RUnlock()
+	if err != nil && definite(err) {
+		s.effects.settle(seq, removable)
+		return Commit{}, 0, fmt.Errorf("%w: commit: %w", ErrUnavailable, err)
+	}
+	var rev int64
+	switch {
+	case err != nil:
+		// From here on the records may or may not be written. resolve settles the
+		// sequence number in either case.
+		var committed bool
+		rev, committed, err = s.resolve(p, err)
+		if err != nil {
+			return Commit{}, 0, err
+		}
+		if !committed {
+			return Commit{}, 0, fmt.Errorf("%w: the commit was lost on the way and is ruled out now", ErrUnavailable)
+		}
+	case !resp.Succeeded:
+		s.effects.settle(seq, removable)
+		if tx.fence != nil && !tx.fence.holds(resp) {
+			return Commit{}, 0, ErrNotLeader
+		}
+		return Commit{}, resp.Header.Revision, ErrConflict
+	default:
+		rev = resp.Header.Revision
+	}
+	// Durable. A crash from here on loses the answer, not the write; its effect tells
+	// the next start that it happened.
+	p.batch.rev = rev
+	s.mirror.offer(p.batch)
+	for _, l := range p.large {
+		s.cache.put(cacheKey{l.table, l.e.key, rev}, l.rec, int64(l.e.size))
+	}
+	if !p.effect {
+		s.effects.settle(seq, removable)
+	}
+	if s.mirror.wait(ctx, rev) != nil {
+		// Revisions before this one are missing and the watch does not bring them. The
+		// write counts all the same; reads wait until it can be seen.
+		raise(&s.mirror.due, rev)
+	}
+	c := Commit{Revision: rev}
+	if p.effect {
+		c.Effect = seq
+	}
+	return c, 0, nil
+}
+
+// prepare seals the writes and puts the transaction together. Map order does not
+// matter to etcd, but sorted transactions are the same in every run.
+func (s *Store) prepare(tx *Tx, seq uint64) (*prepared, error) {
+	p := &prepared{seq: seq, key: s.effects.key(seq), effect: tx.effect != nil}
+	var changes []Change
+
+	p.ifs = append(p.ifs, clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0))
+	if tx.fence != nil {
+		p.ifs = append(p.ifs, tx.fence.compare())
+		p.elses = append(p.elses, tx.fence.get())
+	}
+	for at, rev := range tx.guards {
+		if w, ok := tx.writes[at]; !ok || !tx.compared(w) {
+			p.ifs = append(p.ifs, clientv3.Compare(clientv3.ModRevision(at), "=", rev))
+		}
+	}
+
+	for _, r := range tx.ranges {
+		changes = append(changes, s.prepareRange(tx, p, r)...)
+	}
+	for _, at := range slices.Sorted(maps.Keys(tx.writes)) {
+		w := tx.writes[at]
+		if tx.compared(w) {
+			p.compare(at, w.old)
+		}
+		if w.e == nil {
+			if w.old == nil {
+				continue
+			}
+			p.thens = append(p.thens, clientv3.OpDelete(at))
+			p.batch.changes = append(p.batch.changes, change{table: w.table, key: w.key})
+			if w.old != nil {
+				changes = append(changes, Change{Table: w.table.name, Key: []byte(at), Sequence: w.old.seq, Deleted: true})
+			}
+			continue
+		}
+		c, err := s.prepareWrite(p, at, w, tx.st.rev)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, c)
+	}
+
+	kind, data := effectMarker, []byte(nil)
+	if tx.effect != nil {
+		kind, data = effectAudit, tx.effect(changes)
+	}
+	value, err := s.sealEffect(p.key, seq, kind, data)
+	if err != nil {
+		return nil, err
+	}
+	p.value = string(value)
+	p.thens = append(p.thens, clientv3.OpPut(p.key, p.value))
+	p.batch.bytes += int64(len(p.key) + len(p.value))
+	if n := max(len(p.ifs), len(p.thens)); n > maxTxnOps {
+		return nil, fmt.Errorf("transaction has %d operations, at most %d are possible", n, maxTxnOps)
+	}
+	return p, nil
+}
+
+// prepareWrite seals one record under its next sequence number: above its last one,
+// and above everything that was ever stored under its key and deleted since, because
+// no sequence is higher than the revision it was committed with (plus the floor).
+func (s *Store) prepareWrite(p *prepared, at string, w *write, snapshotRev int64) (Change, error) {
+	seq := s.floor + uint64(snapshotRev)
+	if w.old != nil {
+		seq = max(seq, w.old.seq)
+	}
+	seq++
+	value, err := s.sealValue(at, seq, w.plain)
+	if err != nil {
+		return Change{}, err
+	}
+	e := *w.e
+	e.seq, e.size = seq, len(value)
+	if w.table.inline > 0 && len(value) > w.table.inline {
+		p.large = append(p.large, largeRecord{w.table, &e, e.rec})
+		e.rec = nil
+	}
+	p.thens = append(p.thens, clientv3.OpPut(at, string(value)))
+	p.batch.changes = append(p.batch.changes, change{table: w.table, key: w.key, e: &e})
+	p.batch.bytes += int64(len(at) + len(value))
+	return Change{Table: w.table.name, Key: []byte(at), Sequence: seq, SHA256: sha256.Sum256(value)}, nil
+}
+
+// prepareRange turns a DeleteChildren into one range delete, or into single ones if
+// the same transaction writes a record in the range: etcd refuses the combination.
+func (s *Store) prepareRange(tx *Tx, p *prepared, r childDelete) (changes []Change) {
+	prefix := r.table.prefix
+	single := false
+	for at, w := range tx.writes {
+		if w.table != r.table || w.key < r.from || w.key >= r.till {
+			continue
+		}
+		if w.e != nil {
+			single = true
+			continue
+		}
+		if tx.compared(w) {
+			p.compare(at, w.old)
+		}
+		delete(tx.writes, at) // the range covers it
+	}
+	if !single {
+		p.thens = append(p.thens, clientv3.OpDelete(prefix+r.from, clientv3.WithRange(prefix+r.till)))
+		p.batch.changes = append(p.batch.changes, change{table: r.table, key: r.from, until: r.till})
+	}
+	for _, e := range rangeOf(tx.st.tables[r.table.index].records, r.from, r.till) {
+		if _, ok := tx.writes[prefix+e.key]; ok {
+			continue
+		}
+		if single {
+			p.thens = append(p.thens, clientv3.OpDelete(prefix+e.key))
+			p.batch.changes = append(p.batch.changes, change{table: r.table, key: e.key})
+		}
+		changes = append(changes, Change{Table: r.table.name, Key: []byte(prefix + e.key), Sequence: e.seq, Deleted: true})
+	}
+	return changes
+}
+
+// compare makes the transaction fail unless the record is still the old one.
+func (p *prepared) compare(at string, old *entry) {
+	var rev int64
+	if old != nil {
+		rev = old.rev
+	}
+	p.ifs = append(p.ifs, clientv3.Compare(clientv3.ModRevision(at), "=", rev))
+}
+
+func raise(v *atomic.Int64, to int64) {
+	for {
+		old := v.Load()
+		if old >= to || v.CompareAndSwap(old, to) {
+			return
+		}
+	}
+}

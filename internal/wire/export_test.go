@@ -1,0 +1,25 @@
+package wire
+
+import (
+	"reflect"
+
+	"arca/internal/api"
+)
+
+// MaxDepth is the deepest nesting that is read.
+const MaxDepth = maxDepth
+
+// Decode reads a structure without checking its constraints.
+func Decode(sh *api.Shape, body []byte) (any, *api.Error) {
+	v := reflect.New(sh.Type)
+	if _, err := decode(sh, body, v.Elem()); err != nil {
+		return nil, err
+	}
+	return v.Interface(), nil
+}
+
+// ValidJSON reports whether the scanner accepts data as one JSON value.
+func ValidJSON(data []byte) bool {
+	s := scanner{data: data}
+	return s.skip() && s.peek() == 0 && s.pos == len(data)
+}
