@@ -127,3 +127,12 @@ func TestMovedValueDoesNotOpen(t *testing.T) {
 	b.spoil(t, "s", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) { w.DropValue(tx, sec, *token(2)) })
 	refused(t, b, smapi.OpGetSecretValue, &smapi.GetSecretValueInput{SecretId: "s"}, "InternalServiceError: An error occurred on the server side.")
 }
+
+// A name that leads to no secret is not given to a new one: the old one may still be
+// mended.
+func TestNameOfMissingSecret(t *testing.T) {
+	b := newBrokenBed(t)
+	b.create(t, "s")
+	b.spoil(t, "s", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) { w.DropSecret(tx, sec) })
+	refused(t, b, smapi.OpCreateSecret, &smapi.CreateSecretInput{Name: "s", ClientRequestToken: token(1)}, "InternalServiceError: An error occurred on the server side.")
+}

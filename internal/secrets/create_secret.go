@@ -49,30 +49,35 @@ func (s *Service) CreateSecret(ctx context.Context, c *call.Call, in *smapi.Crea
 			out, err = s.createdBefore(ctx, c, tx.Snap, old, token, val)
 			return err
 		}
-		if s.secrets.Count(sec.scope()) >= s.quotas.Secrets {
-			return smapi.LimitExceededException.Errorf("You can't have more than %d secrets in a Region.", s.quotas.Secrets)
-		}
-		if val.kind != NoValue {
-			if err := s.addVersion(tx, c, sec, token, val, nil); err != nil {
-				return err
-			}
-		}
-		at := nameRecordKey(sec.scope(), sec.Name)
-		if _, ok := s.names.Get(tx.Snap, at); ok {
-			// Damaged data. Better refuse than overwrite what may still be mended.
-			return fmt.Errorf("name of new secret %s is taken by a secret that is not there", sec.UID)
-		}
-		// The name record is written only where none is: of two calls that create one
-		// name, the later runs again and finds the earlier's secret.
-		s.names.Put(tx, at, &SecretName{UID: sec.UID})
-		s.secrets.Put(tx, secretKey(sec), sec)
 		out = createOutput(sec, token, val.kind != NoValue)
-		return nil
+		return s.create(tx, c, sec, token, val)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// create writes a secret whose name is free.
+func (s *Service) create(tx *store.Tx, c *call.Call, sec *Secret, token string, val value) error {
+	if s.secrets.Count(sec.scope()) >= s.quotas.Secrets {
+		return smapi.LimitExceededException.Errorf("You can't have more than %d secrets in a Region.", s.quotas.Secrets)
+	}
+	at := nameRecordKey(sec.scope(), sec.Name)
+	if _, ok := s.names.Get(tx.Snap, at); ok {
+		// Damaged data. Better refuse than overwrite what may still be mended.
+		return fmt.Errorf("name of new secret %s is taken by a secret that is not there", sec.UID)
+	}
+	if val.kind != NoValue {
+		if err := s.addVersion(tx, c, sec, token, val, nil); err != nil {
+			return err
+		}
+	}
+	// The name record is written only where none is: of two calls that create one
+	// name, the later runs again and finds the earlier's secret.
+	s.names.Put(tx, at, &SecretName{UID: sec.UID})
+	s.secrets.Put(tx, secretKey(sec), sec)
+	return nil
 }
 
 // authorizeCreate asks for CreateSecret and for the permissions that members of the

@@ -86,7 +86,8 @@ func (e *Expiry) expire(ctx context.Context, now time.Time, key store.Key) error
 		}
 		if sec.scheduled() && sec.DeleteAfter <= InstantOf(now) {
 			s.remove(tx, sec)
-			for range sec.Versions {
+			// At least one, so that the end of a secret without versions is on record too.
+			for range max(1, len(sec.Versions)) {
 				emit(versionEvent(eventEndDelete, sec))
 			}
 			return nil

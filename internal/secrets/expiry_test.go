@@ -139,6 +139,9 @@ func TestExpiryOfManySecrets(t *testing.T) {
 		}
 	}
 	before := len(b.auditEvents(t))
+	if got := strings.Count(strings.Join(b.auditEvents(t), "\n"), "EndSecretVersionDelete"); got != 30 {
+		t.Errorf("%d events EndSecretVersionDelete, want one for each secret, also without versions", got)
+	}
 	b.step(t)
 	if after := len(b.auditEvents(t)); after != before {
 		t.Errorf("a step with nothing due wrote %d audit records", after-before)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -130,7 +131,8 @@ type OpsConfig struct {
 	Metrics http.Handler
 }
 
-// Ops answers /healthz (the process runs), /readyz (it can serve) and /metrics. It
+// Ops answers /healthz (the process runs), /readyz (it can serve), /metrics and
+// Go's profiles under /debug/pprof/. It
 // asks nobody for credentials, so its listener belongs on a private address.
 type Ops struct {
 	cfg      OpsConfig
@@ -146,6 +148,11 @@ func NewOps(cfg OpsConfig) *Ops {
 	})
 	o.mux.HandleFunc("GET /readyz", o.ready)
 	o.mux.Handle("GET /metrics", cfg.Metrics)
+	o.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	o.mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	o.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	o.mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	o.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return o
 }
 

@@ -17,6 +17,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -163,10 +164,9 @@ func spell(d time.Duration) string {
 // with. It is as good as the secret key for that day; printing it yields REDACTED.
 type SigningKey struct{ k [sha256.Size]byte }
 
-// String, GoString and LogValue keep the key out of logs.
-func (SigningKey) String() string       { return "REDACTED" }
-func (SigningKey) GoString() string     { return "REDACTED" }
-func (SigningKey) LogValue() slog.Value { return slog.StringValue("REDACTED") }
+// Format and LogValue keep the key out of logs, whatever the verb.
+func (SigningKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("REDACTED")) }
+func (SigningKey) LogValue() slog.Value       { return slog.StringValue("REDACTED") }
 
 // DeriveKey makes the signing key for a day (YYYYMMDD), region and service. It costs
 // four HMACs; callers with many requests keep the result, under the secret key and

@@ -2,6 +2,7 @@ package sigv4_test
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"testing"
 	"time"
 
@@ -280,7 +281,12 @@ func TestCodes(t *testing.T) {
 
 func TestSigningKeyIsNotPrinted(t *testing.T) {
 	k := sigv4.DeriveKey([]byte(exampleSecret), "20150830", "us-east-1", "iam")
-	if k.String() != "REDACTED" || k.GoString() != "REDACTED" || k.LogValue().String() != "REDACTED" {
-		t.Error("a signing key prints itself")
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		if got := fmt.Sprintf(verb, k); got != "REDACTED" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+	if got := k.LogValue().String(); got != "REDACTED" {
+		t.Errorf("LogValue = %s", got)
 	}
 }

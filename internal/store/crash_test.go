@@ -44,21 +44,25 @@ func crashConfig(dir string) store.Config {
 	return store.Config{Dir: dir, RootKey: fixedKey{strings.Repeat("5a", 32)}}
 }
 
-// TestCrashWriter is the process that TestKill9 kills: it writes until then and says
-// what was acknowledged.
-func TestCrashWriter(t *testing.T) {
-	dir := os.Getenv(crashDirEnv)
-	if dir == "" {
-		t.Skip("only as a process of TestKill9")
+// TestMain lets the test binary be the process that TestKill9 kills.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDirEnv); dir != "" {
+		fmt.Fprintln(os.Stderr, writeUntilKilled(dir))
+		os.Exit(1)
 	}
+	os.Exit(m.Run())
+}
+
+// writeUntilKilled writes and says what was acknowledged.
+func writeUntilKilled(dir string) error {
 	var h shelf
 	s := store.New(crashConfig(dir))
 	h.attach(s)
 	if err := s.Open(context.Background()); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	go s.Run(context.Background())
-	acked := make(chan string, 1000)
+	acked, failed := make(chan string, 1000), make(chan error, 8)
 	for w := range 8 {
 		go func() {
 			for i := 0; ; i++ {
@@ -76,7 +80,7 @@ func TestCrashWriter(t *testing.T) {
 					return nil
 				})
 				if err != nil {
-					t.Error(err)
+					failed <- err
 					return
 				}
 				acked <- fmt.Sprintf("%s %d", id, n)
@@ -84,8 +88,13 @@ func TestCrashWriter(t *testing.T) {
 			}
 		}()
 	}
-	for line := range acked {
-		fmt.Printf("ack %s\n", line)
+	for {
+		select {
+		case line := <-acked:
+			fmt.Printf("ack %s\n", line)
+		case err := <-failed:
+			return err
+		}
 	}
 }
 
@@ -98,7 +107,7 @@ func TestKill9(t *testing.T) {
 	dir := t.TempDir()
 	want := map[string]int{}
 	for round := range rounds {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestCrashWriter$")
+		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), crashDirEnv+"="+dir)
 		out, err := cmd.StdoutPipe()
 		if err != nil {

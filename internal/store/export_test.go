@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"arca/internal/envelope"
 )
@@ -102,7 +104,7 @@ func (t *Table[T]) DecodePlain(plain []byte) error {
 func ShardRanges(prefix string, records int64) [][2]string { return shardRanges(prefix, records) }
 
 // NewZapLogger hands etcd's log to slog.
-var NewZapLogger = newZapLogger
+func NewZapLogger(log *slog.Logger) *zap.Logger { return newZapLogger(log) }
 
 // Cache is the cache of large records, by a number.
 type Cache struct{ c *cache }
