@@ -49,6 +49,7 @@ func (s *Store) connect(ctx context.Context) error {
 func (s *Store) dial(ctx context.Context) error {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            s.cfg.Endpoints,
+		TLS:                  s.cfg.TLS,
 		DialTimeout:          5 * time.Second,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -120,3 +121,64 @@ func (c Cache) Has(n int) bool { _, ok := c.c.get(cacheKey{rev: int64(n)}); retu
 
 // Used is the number of bytes taken.
 func (c Cache) Used() int64 { return c.c.used }
+
+// EditKeyring changes the keyring in etcd, as another version or node would.
+func (s *Store) EditKeyring(ctx context.Context, edit func(r *KeyringEditor)) error {
+	got, err := s.client.Get(ctx, keyringKey)
+	if err != nil {
+		return err
+	}
+	var rec keyringRecord
+	if err := s.codec.dec.Unmarshal(got.Kvs[0].Value, &rec); err != nil {
+		return err
+	}
+	e := &KeyringEditor{s, &rec, nil}
+	edit(e)
+	value, err := s.codec.enc.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	_, err = s.client.Put(ctx, keyringKey, string(value))
+	return errors.Join(err, e.err)
+}
+
+// KeyringEditor is a keyring to be changed.
+type KeyringEditor struct {
+	s   *Store
+	rec *keyringRecord
+	err error
+}
+
+// Drop removes all keys of a purpose.
+func (e *KeyringEditor) Drop(purpose string) {
+	e.rec.Keys = slices.DeleteFunc(e.rec.Keys, func(k keyEntry) bool { return k.Purpose == purpose })
+}
+
+// Rename gives the key of one purpose another purpose, without the KEK.
+func (e *KeyringEditor) Rename(from, to string) {
+	for i := range e.rec.Keys {
+		if e.rec.Keys[i].Purpose == from {
+			e.rec.Keys[i].Purpose = to
+		}
+	}
+}
+
+// Rotate makes a new version of the key of a purpose and retires the old one.
+func (e *KeyringEditor) Rotate(purpose string) {
+	for i := range e.rec.Keys {
+		old := &e.rec.Keys[i]
+		if old.Purpose != purpose {
+			continue
+		}
+		k, err := e.s.ring.kek.OpenKey(old.Sealed, old.ad(e.s.deployment))
+		old.State = keyRetired
+		old.Sealed, e.err = e.s.ring.kek.SealKey(k, old.ad(e.s.deployment))
+		e.err = errors.Join(e.err, err)
+		fresh := envelope.GenerateKey(k.ID(), k.Version()+1)
+		entry := keyEntry{Purpose: purpose, ID: old.ID, Version: fresh.Version(), Created: old.Created, State: keyActive}
+		entry.Sealed, err = e.s.ring.kek.SealKey(fresh, entry.ad(e.s.deployment))
+		e.err = errors.Join(e.err, err)
+		e.rec.Keys = append(e.rec.Keys, entry)
+		return
+	}
+}

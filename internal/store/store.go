@@ -20,6 +20,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -82,6 +83,9 @@ type Config struct {
 	// Endpoints are the client URLs of an external etcd cluster that nothing but Arca
 	// uses. Empty means an embedded member.
 	Endpoints []string
+	// TLS is used for endpoints with the scheme https; nil means the system's
+	// certificate authorities and no client certificate.
+	TLS *tls.Config
 	// RootKey opens the keyring. Required.
 	RootKey RootKey
 	// Logger receives what etcd warns of and what the store finds wrong. nil discards.
