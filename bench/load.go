@@ -28,7 +28,7 @@ import (
 // and serialised.
 type set struct {
 	name string
-	addr string
+	proc *process
 	// next returns the bytes of the n-th request.
 	next func(n int64) []byte
 	// fill signs what the next round needs; nil when requests can be repeated.
@@ -39,6 +39,7 @@ type result struct {
 	name  string
 	rates []float64
 	times []time.Duration
+	cpu   time.Duration // of the server, over all rounds
 }
 
 func (r *result) median() float64 {
@@ -101,7 +102,8 @@ func token() string {
 const writeSecrets = 4000
 
 // prepare fills the server and builds all sets.
-func prepare(ctx context.Context, o options, arca string, refs map[string]*process) ([]*set, error) {
+func prepare(ctx context.Context, o options, server *process, refs map[string]*process) ([]*set, error) {
+	arca := server.addr
 	create := func(prefix string, count int) error {
 		var reqs [][]byte
 		for i := range count {
@@ -122,45 +124,45 @@ func prepare(ctx context.Context, o options, arca string, refs map[string]*proce
 	if err := create("bench/write/", writeSecrets); err != nil {
 		return nil, fmt.Errorf("create secrets to write: %w", err)
 	}
-	reads := func(name, addr string) (*set, error) {
+	reads := func(name string, p *process) (*set, error) {
 		var reqs [][]byte
 		for i := range o.secrets {
-			r, err := request(addr, "GetSecretValue", map[string]string{"SecretId": "bench/read/" + strconv.Itoa(i)})
+			r, err := request(p.addr, "GetSecretValue", map[string]string{"SecretId": "bench/read/" + strconv.Itoa(i)})
 			if err != nil {
 				return nil, err
 			}
 			reqs = append(reqs, r)
 		}
-		return &set{name: name, addr: addr, next: func(n int64) []byte { return reqs[n%int64(len(reqs))] }}, nil
+		return &set{name: name, proc: p, next: func(n int64) []byte { return reqs[n%int64(len(reqs))] }}, nil
 	}
 	var sets []*set
-	for _, s := range []struct{ name, addr string }{
-		{"echo", refs["echo"].addr}, {"synced echo", refs["synced"].addr}, {"arca GetSecretValue", arca},
-	} {
-		set, err := reads(s.name, s.addr)
+	type row struct {
+		name string
+		proc *process
+	}
+	for _, r := range []row{{"echo", refs["echo"]}, {"synced echo", refs["synced"]}, {"arca GetSecretValue", server}} {
+		set, err := reads(r.name, r.proc)
 		if err != nil {
 			return nil, err
 		}
 		sets = append(sets, set)
 	}
-	for _, s := range []struct{ name, addr string }{
-		{"etcd behind echo", refs["etcd"].addr}, {"arca PutSecretValue", arca},
-	} {
-		sets = append(sets, writes(s.name, s.addr))
+	for _, r := range []row{{"etcd behind echo", refs["etcd"]}, {"arca PutSecretValue", server}} {
+		sets = append(sets, writes(r.name, r.proc))
 	}
 	return sets, nil
 }
 
 // writes signs fresh requests before every round: each needs a token of its own.
-func writes(name, addr string) *set {
+func writes(name string, p *process) *set {
 	var reqs [][]byte
 	serial := 0
-	s := &set{name: name, addr: addr, next: func(n int64) []byte { return reqs[n%int64(len(reqs))] }}
+	s := &set{name: name, proc: p, next: func(n int64) []byte { return reqs[n%int64(len(reqs))] }}
 	s.fill = func(n int64) error {
 		reqs = reqs[:0]
 		for range n {
 			serial++
-			r, err := request(addr, "PutSecretValue", map[string]string{
+			r, err := request(p.addr, "PutSecretValue", map[string]string{
 				"SecretId": "bench/write/" + strconv.Itoa(serial%writeSecrets), "ClientRequestToken": token(),
 				"SecretString": "another password of ordinary length",
 			})
@@ -192,15 +194,25 @@ func measure(ctx context.Context, o options, sets []*set) ([]*result, error) {
 					return nil, err
 				}
 			}
+			before, err := s.proc.cpu()
+			if err != nil {
+				return nil, err
+			}
 			begin := time.Now()
-			times, err := drive(ctx, s.addr, o.connections, limit, o.length, s.next)
+			times, err := drive(ctx, s.proc.addr, o.connections, limit, o.length, s.next)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", s.name, err)
 			}
+			took := time.Since(begin)
 			if round == 0 {
 				continue // warm-up
 			}
-			results[i].rates = append(results[i].rates, float64(len(times))/time.Since(begin).Seconds())
+			after, err := s.proc.cpu()
+			if err != nil {
+				return nil, err
+			}
+			results[i].cpu += after - before
+			results[i].rates = append(results[i].rates, float64(len(times))/took.Seconds())
 			results[i].times = append(results[i].times, times...)
 		}
 	}

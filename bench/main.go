@@ -86,7 +86,7 @@ func run(ctx context.Context, o options) error {
 	}
 	fmt.Printf("arca dev: start to first answered request %v (median of 9), idle memory %.0f MB\n\n", starts.Round(time.Millisecond), float64(idle)/1e6)
 
-	sets, err := prepare(ctx, o, server.addr, refs)
+	sets, err := prepare(ctx, o, server, refs)
 	if err != nil {
 		return err
 	}
@@ -101,12 +101,13 @@ func run(ctx context.Context, o options) error {
 // report prints medians, spreads and the ratio of each row to its references.
 func report(rs []*result) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\trequests/s\tspread\tp50\tp99\t")
+	fmt.Fprintln(w, "\trequests/s\tspread\tp50\tp99\tCPU/request\t")
 	byName := make(map[string]*result)
 	for _, r := range rs {
 		byName[r.name] = r
-		fmt.Fprintf(w, "%s\t%.0f\t±%.0f %%\t%v\t%v\t\n", r.name, r.median(), r.spread(),
-			r.quantile(0.50).Round(10*time.Microsecond), r.quantile(0.99).Round(10*time.Microsecond))
+		fmt.Fprintf(w, "%s\t%.0f\t±%.0f %%\t%v\t%v\t%v\t\n", r.name, r.median(), r.spread(),
+			r.quantile(0.50).Round(10*time.Microsecond), r.quantile(0.99).Round(10*time.Microsecond),
+			(r.cpu / time.Duration(len(r.times))).Round(time.Microsecond))
 	}
 	_ = w.Flush()
 	fmt.Println()

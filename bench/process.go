@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -72,6 +73,26 @@ func (p *process) rss() (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no VmRSS of process %d", p.cmd.Process.Pid)
+}
+
+// clockTick is the kernel's unit of process times (USER_HZ), 100 a second on Linux.
+const clockTick = 10 * time.Millisecond
+
+// cpu is the processor time the process has used, by itself and in the kernel.
+func (p *process) cpu() (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field, the program's name, may hold anything up to the last ")".
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0, fmt.Errorf("process times of %d are not readable", p.cmd.Process.Pid)
+	}
+	user, err1 := strconv.ParseInt(f[11], 10, 64)
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * clockTick, errors.Join(err1, err2)
 }
 
 // measureStarts is the median time from exec to the first answered request.

@@ -31,7 +31,7 @@ type client struct {
 
 // endpointFlag is the flag every command has that talks to a server.
 func endpointFlag(cmd *cobra.Command, endpoint *string) {
-	cmd.PersistentFlags().StringVar(endpoint, "endpoint", "", "URL of the server (default: the environment's AWS_ENDPOINT_URL, else http://"+app.DevListen+")")
+	cmd.PersistentFlags().StringVar(endpoint, "endpoint", "", "`URL` of the server (default: the environment's AWS_ENDPOINT_URL, else http://"+app.DevListen+")")
 }
 
 // newClient finds endpoint and credentials the way AWS clients do; on loopback,
@@ -120,7 +120,7 @@ func newClock(env *environment) *cobra.Command {
 		Short: "Show or move the clock of a development server",
 		Long: `Show or move the clock of a development server. The clock moves recovery windows,
 schedules and stored dates; signatures, certificates and tokens stay on real time.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	endpointFlag(cmd, &endpoint)

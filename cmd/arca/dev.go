@@ -52,12 +52,12 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "test".`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&dc.Home, "data-dir", "", "folder for data and root key (default $XDG_STATE_HOME/arca/dev or ~/.local/state/arca/dev)")
+	f.StringVar(&dc.Home, "data-dir", "", "`folder` for data and root key (default $XDG_STATE_HOME/arca/dev or ~/.local/state/arca/dev)")
 	f.BoolVar(&dc.Ephemeral, "ephemeral", false, "keep the data in a temporary folder and remove it at the end")
-	f.StringVar(&dc.Listen, "listen", app.DevListen, "address and port; port 0 picks a free one")
+	f.StringVar(&dc.Listen, "listen", app.DevListen, "`address:port`; port 0 picks a free one")
 	f.BoolVar(&dc.AllowRemote, "allow-remote", false, "permit a listening address that is not loopback, although everybody knows the credentials")
 	f.BoolVar(&dc.AnyCredentials, "any-credentials", false, "accept every signature and none, as root of the development account")
-	f.StringSliceVar(&dc.Hosts, "host", nil, "further host names under which clients reach the server")
+	f.StringSliceVar(&dc.Hosts, "host", nil, "further host `name` by which clients reach the server; may be repeated")
 	f.BoolVar(&welcome, "welcome", false, "store and read back a first secret, and print how to connect")
 	logs.add(cmd, "warn")
 	cmd.AddCommand(newClock(env))

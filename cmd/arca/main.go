@@ -76,7 +76,7 @@ boto3, the AWS CLI, the AWS SDKs and Terraform work with it once their endpoint 
   arca server    a production server, from a configuration file`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
@@ -84,9 +84,20 @@ boto3, the AWS CLI, the AWS SDKs and Terraform work with it once their endpoint 
 	return root
 }
 
+// noArgs refuses what is neither a subcommand nor a flag, with our exit code.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
 // exactArgs is cobra.ExactArgs with our exit code.
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		if n == 0 {
+			return noArgs(cmd, args)
+		}
 		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
 			return usageError{err}
 		}

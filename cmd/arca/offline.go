@@ -19,9 +19,9 @@ type offline struct {
 }
 
 func (o *offline) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.config, "config", "", "configuration file of the server whose data is opened")
+	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file` of the server whose data is opened")
 	_ = cmd.MarkFlagFilename("config", "toml")
-	cmd.Flags().StringVar(&o.home, "data-dir", "", "folder of a development server (default: the one `arca dev` uses)")
+	cmd.Flags().StringVar(&o.home, "data-dir", "", "`folder` of a development server (default: the one that arca dev uses)")
 	cmd.MarkFlagsMutuallyExclusive("config", "data-dir")
 	o.logs.add(cmd, "warn")
 }
@@ -98,7 +98,7 @@ func newStore(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Look at the records of a stopped server",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var o offline

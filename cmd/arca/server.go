@@ -73,7 +73,7 @@ root key: ARCA_ROOT_PASSPHRASE.`,
 }
 
 func configFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "config", "/etc/arca/arca.toml", "configuration file (TOML)")
+	cmd.Flags().StringVar(path, "config", "/etc/arca/arca.toml", "configuration `file` (TOML)")
 	_ = cmd.MarkFlagFilename("config", "toml")
 }
 

@@ -2,7 +2,8 @@
 // (ARCA_URL and the usual AWS variables), names of its own, and error checks.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
+import { after } from "node:test";
+import { DeleteSecretCommand, SecretsManagerClient, paginateListSecrets } from "@aws-sdk/client-secrets-manager";
 
 export const region = process.env.AWS_REGION ?? "us-east-1";
 export const endpoint = process.env.ARCA_URL;
@@ -15,8 +16,19 @@ export const credentials = {
 
 export const client = new SecretsManagerClient({ endpoint, region, credentials });
 
-/** A prefix that no other test has. */
-export const newPrefix = () => `js/${randomBytes(6).toString("hex")}/`;
+/** A prefix that no other test has. What is made under it is removed in the end. */
+export function newPrefix() {
+  const prefix = `js/${randomBytes(6).toString("hex")}/`;
+  after(async () => {
+    const input = { Filters: [{ Key: "name", Values: [prefix] }], IncludePlannedDeletion: true };
+    for await (const page of paginateListSecrets({ client }, input)) {
+      for (const { ARN } of page.SecretList) {
+        await client.send(new DeleteSecretCommand({ SecretId: ARN, ForceDeleteWithoutRecovery: true }));
+      }
+    }
+  });
+  return prefix;
+}
 
 /** A ClientRequestToken that nobody used. */
 export const newToken = () => randomBytes(16).toString("hex");

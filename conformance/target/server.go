@@ -23,18 +23,18 @@ import (
 const (
 	startTimeout = 30 * time.Second
 	stopTimeout  = 60 * time.Second
-	firstLine    = "arca dev listening on "
 )
 
-// Server is a development server that runs as a process of its own.
+// Server is an arca that runs as a process of its own.
 type Server struct {
 	URL string
 	// Binary is the arca that runs.
 	Binary string
-	// Home is its data directory, with the root key beside the data.
+	// Home is the folder of everything it keeps.
 	Home string
 
-	dir    string // to remove in the end; "" for none
+	dir    string   // to remove in the end; "" for none
+	fsck   []string // how to check its data
 	cmd    *exec.Cmd
 	exited chan error
 	out    *tail
@@ -49,7 +49,7 @@ func startBuilt() (*Server, error) {
 	binary, err := build(dir)
 	if err == nil {
 		var s *Server
-		if s, err = start(binary, filepath.Join(dir, "home")); err == nil {
+		if s, err = startDev(binary, filepath.Join(dir, "home")); err == nil {
 			s.dir = dir
 			return s, nil
 		}
@@ -66,27 +66,56 @@ func build(dir string) (string, error) {
 	return binary, nil
 }
 
-// Start starts one more server with the binary of s, on data of its own, for tests
-// that must not share theirs. It is stopped, and its data checked, when t ends.
-func (s *Server) Start(t testing.TB, args ...string) *Server {
+// Start starts one more development server with the binary of s, on data of its own,
+// for tests that must not share theirs. It is stopped, and its data checked, when t
+// ends.
+func (s *Server) Start(t testing.TB) *Server {
 	t.Helper()
-	more, err := start(s.Binary, filepath.Join(t.TempDir(), "home"), args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := more.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return more
+	return stopWith(t)(startDev(s.Binary, filepath.Join(t.TempDir(), "home")))
 }
 
-func start(binary, home string, args ...string) (*Server, error) {
-	s := &Server{Binary: binary, Home: home, exited: make(chan error, 1), out: &tail{}}
-	cmd := exec.Command(binary, append([]string{"dev", "--data-dir", home, "--listen", "127.0.0.1:0", "--log-level", "debug"}, args...)...)
+// StartProduction starts a production server with the binary of s and a configuration
+// of its own making: TLS with the server's own certificate, and everything below Home.
+func (s *Server) StartProduction(t testing.TB) *Server {
+	t.Helper()
+	home := t.TempDir()
+	config := filepath.Join(home, "arca.toml")
+	text := fmt.Sprintf("data_dir = %q\nlisten = \"127.0.0.1:0\"\n", filepath.Join(home, "data"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return stopWith(t)(start(&Server{
+		Binary: s.Binary, Home: home, fsck: []string{"fsck", "--config", config},
+	}, "server", "--config", config))
+}
+
+// stopWith ends a server together with a test.
+func stopWith(t testing.TB) func(*Server, error) *Server {
+	return func(s *Server, err error) *Server {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		return s
+	}
+}
+
+func startDev(binary, home string) (*Server, error) {
+	return start(&Server{Binary: binary, Home: home, fsck: []string{"fsck", "--data-dir", home}},
+		"dev", "--data-dir", home, "--listen", "127.0.0.1:0")
+}
+
+// start runs the binary of s and waits for its address.
+func start(s *Server, mode string, args ...string) (*Server, error) {
+	s.exited, s.out = make(chan error, 1), &tail{}
+	cmd := exec.Command(s.Binary, append([]string{mode, "--log-level", "debug"}, args...)...)
 	// Nothing of the tester's environment shall matter to it.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(home)}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(s.Home)}
 	cmd.Stderr = s.out
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -107,20 +136,21 @@ func start(binary, home string, args ...string) (*Server, error) {
 	}()
 	select {
 	case line := <-first:
-		url, ok := strings.CutPrefix(line, firstLine)
+		begin := "arca " + mode + " listening on "
+		url, ok := strings.CutPrefix(line, begin)
 		if !ok {
 			_ = cmd.Process.Kill()
-			return nil, fmt.Errorf("the first line of arca dev is %q, not %q and a URL; it wrote:\n%s", line, firstLine, s.Output())
+			return nil, fmt.Errorf("the first line of arca %s is %q, not %q and a URL; it wrote:\n%s", mode, line, begin, s.Output())
 		}
 		s.URL = url
 		return s, nil
 	case <-time.After(startTimeout):
 		_ = cmd.Process.Kill()
-		return nil, fmt.Errorf("arca dev said nothing within %v; it wrote:\n%s", startTimeout, s.Output())
+		return nil, fmt.Errorf("arca %s said nothing within %v; it wrote:\n%s", mode, startTimeout, s.Output())
 	}
 }
 
-// Client returns a Secrets Manager client for s.
+// Client returns a Secrets Manager client for a development server.
 func (s *Server) Client() *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
 		Region: Region, BaseEndpoint: aws.String(s.URL),
@@ -149,10 +179,10 @@ func (s *Server) Stop() error {
 		}
 	case <-time.After(stopTimeout):
 		_ = cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
-		<-s.exited
-		return fmt.Errorf("arca did not end within %v of SIGTERM; it wrote:\n%s", stopTimeout, s.Output())
+		err := <-s.exited
+		return fmt.Errorf("arca did not end within %v of SIGTERM (then: %w); it wrote:\n%s", stopTimeout, err, s.Output())
 	}
-	if out, err := exec.Command(s.Binary, "fsck", "--data-dir", s.Home).CombinedOutput(); err != nil {
+	if out, err := exec.Command(s.Binary, s.fsck...).CombinedOutput(); err != nil {
 		return fmt.Errorf("arca fsck: %w\n%s", err, out)
 	}
 	return nil

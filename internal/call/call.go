@@ -3,15 +3,16 @@
 // above it there are no secrets.
 //
 // It trusts the edge to have verified the signature, and the authorizer it was
-// built with to decide. It makes sure that every answered operation was decided,
-// that a change and its audit effect commit together, and that no answer leaves
-// before its audit record is on disk.
+// built with to decide. It makes sure that nothing is answered or changed without a
+// decision, that a change and its audit effect commit together, and that no answer
+// leaves before its audit record is on disk. What was changed is recorded even when
+// its caller has gone, when the operation panicked, and when nobody knew whether the
+// commit happened: then as soon as that is known.
 package call
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"arca/internal/api"
@@ -66,15 +67,17 @@ type state struct {
 	d       *Dispatcher
 	in      any
 	eventID string
-	decided bool
+	allowed bool // by the authorizer, or NoDecision was said
 	updated bool
 	// effect is the number of the audit effect that committed with the change; 0 for none.
 	effect  uint64
 	changes []store.Change
 	events  []ServiceEvent
-	// subLines are the finished records of sub-calls, newest last.
+	// subLines are the finished records of sub-calls, newest last; subOpen is how many
+	// are not finished.
 	subLines [][]byte
-	parent   *Call
+	subOpen  int
+	parent   *Call // of a sub-call
 }
 
 // Check is one question to the authorizer: may the caller do Action to Resource?
@@ -97,9 +100,13 @@ type Authorizer func(ctx context.Context, c *Call, ck *Check) error
 
 // Authorize asks whether the caller may do what ck says. Operations ask exactly
 // once per resource, before any fact about the resource can leak through an error.
+// An operation that was denied everything it asked for can neither answer nor commit.
 func (c *Call) Authorize(ctx context.Context, ck *Check) error {
-	c.decided = true
-	return c.d.cfg.Authorize(ctx, c, ck)
+	if err := c.d.cfg.Authorize(ctx, c, ck); err != nil {
+		return err
+	}
+	c.allowed = true
+	return nil
 }
 
 // NoDecision says that AWS lets every verified caller do this, and why.
@@ -107,12 +114,20 @@ func (c *Call) NoDecision(reason string) {
 	if reason == "" {
 		panic("call: NoDecision needs a reason")
 	}
-	c.decided = true
+	c.allowed = true
 }
 
-// ErrSecondUpdate is a programmer's mistake: an operation commits once, so that
-// its effect describes all it did.
-var ErrSecondUpdate = errors.New("operation commits a second time")
+// The mistakes an operation can make. They are a programmer's, found by the first
+// test that runs it; the client gets an internal error and nothing is changed.
+var (
+	// ErrUndecided: it would answer or commit, but was never allowed to.
+	ErrUndecided = errors.New("no authorization decision allowed it")
+	// ErrSecondUpdate: it commits a second time. It may do so once, so that its effect
+	// describes all it did.
+	ErrSecondUpdate = errors.New("operation commits a second time")
+	// ErrSubCall: a sub-call commits, or the outer call answers before it is done.
+	ErrSubCall = errors.New("sub-call commits or is not done")
+)
 
 // Update runs fn as store.Update does and commits the audit effect of this call in
 // the same transaction, so that a crash cannot separate change and record. It may
@@ -121,6 +136,9 @@ func (c *Call) Update(ctx context.Context, st *store.Store, fn func(tx *store.Tx
 	if c.updated {
 		return ErrSecondUpdate
 	}
+	if c.parent != nil {
+		return ErrSubCall
+	}
 	c.updated = true
 	before := len(c.events)
 	commit, err := st.Update(ctx, func(tx *store.Tx) error {
@@ -128,26 +146,35 @@ func (c *Call) Update(ctx context.Context, st *store.Store, fn func(tx *store.Tx
 		if err := fn(tx); err != nil {
 			return err
 		}
+		if !c.allowed {
+			return ErrUndecided
+		}
 		tx.SetEffect(func(changes []store.Change) []byte {
 			c.changes = changes
 			return c.effectLines()
 		})
 		return nil
 	})
-	if err != nil {
+	if err != nil || commit.Effect == 0 {
 		c.events, c.changes = c.events[:before], nil
+	}
+	if errors.Is(err, store.ErrUnknown) {
+		// The effect may be in the store, and Recover then writes a line of this id that
+		// tells what changed. The line of the answer is another one.
+		c.eventID = newEventID()
+	}
+	if err != nil {
 		return err
 	}
+	// Durable together with its effect: should this process die now, the next start
+	// writes the record.
 	c.effect = commit.Effect
-	if c.effect == 0 {
-		c.changes = nil
-	}
 	return nil
 }
 
 // ServiceEvent adds an event that nobody called for but this call caused, such as
 // CancelSecretVersionDelete. Within an Update closure it counts only for the run
-// that commits.
+// that commits, and not at all when nothing was written.
 func (c *Call) ServiceEvent(e ServiceEvent) { c.events = append(c.events, e) }
 
 // SubCall opens a call inside this one that gets an audit record of its own, as
@@ -159,31 +186,34 @@ func (c *Call) SubCall(op *api.Operation, in any) *Call {
 		RequestID: c.RequestID, SourceIP: c.SourceIP, UserAgent: c.UserAgent, Host: c.Host, TLS: c.TLS,
 	}
 	sub.state = state{d: c.d, in: in, eventID: newEventID(), parent: c}
+	c.subOpen++
 	return sub
 }
 
-// Done ends a sub-call: its record goes into the log together with that of the
+// Done ends a sub-call, once: its record goes into the log together with that of the
 // outer call, before the answer leaves. It returns the error as the client is to
-// see it (an *api.Error), or nil.
+// see it, or nil. With an error, out must not be answered with.
 func (c *Call) Done(out any, err error) *api.Error {
-	if c.parent == nil {
+	if c.parent == nil || c.parent.subOpen == 0 {
 		panic("call: Done outside a sub-call")
 	}
-	if c.updated {
-		panic("call: a sub-call cannot commit")
-	}
-	aerr := c.d.settleError(c, err)
+	aerr := c.d.clientError(c, err)
+	c.parent.subOpen--
 	c.parent.subLines = append(c.parent.subLines, c.line(out, aerr))
+	c.parent.events = append(c.parent.events, c.events...)
 	return aerr
 }
 
-// settleError turns whatever an operation returned into what a client may see,
-// and refuses an answer that nobody decided.
-func (d *Dispatcher) settleError(c *Call, err error) *api.Error {
-	if err == nil && !c.decided {
-		err = fmt.Errorf("%s answered without an authorization decision", c.Op.Name)
-	}
-	if err == nil {
+// clientError turns whatever an operation returned into what a client may see, and
+// refuses an answer that nobody allowed or whose sub-calls have no record yet.
+func (d *Dispatcher) clientError(c *Call, err error) *api.Error {
+	switch {
+	case err != nil:
+	case !c.allowed:
+		err = ErrUndecided
+	case c.subOpen != 0:
+		err = ErrSubCall
+	default:
 		return nil
 	}
 	aerr, ok := errors.AsType[*api.Error](err)
@@ -198,6 +228,10 @@ func (d *Dispatcher) settleError(c *Call, err error) *api.Error {
 	} else {
 		d.cfg.Logger.Error("operation failed", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
 	}
+	return c.internalError()
+}
+
+func (c *Call) internalError() *api.Error {
 	return c.Op.Service.InternalError.Errorf("%s", internalMessage)
 }
 

@@ -2,9 +2,9 @@ package call
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -22,21 +22,27 @@ type Config struct {
 	Authorize Authorizer
 	Logger    *slog.Logger
 	// Gate refuses a call before it starts when the server cannot promise to finish
-	// it, e.g. for want of disk space. The error's text is shown to the client.
+	// it, e.g. for want of disk space. The error's text is shown to the client. What it
+	// refuses to read-only calls it refuses to all, and even their records.
 	Gate func(readOnly bool) error
 	// Limit refuses a call that exceeds a request-rate quota of the caller's account.
+	// Its error is answered like an operation's.
 	Limit func(c *Call) error
 }
 
-// Dispatcher runs operations: gate, operate, write down, answer.
+// Dispatcher runs operations: gate, operate, write down, answer. Its methods may be
+// called concurrently once everything is registered.
 type Dispatcher struct {
 	cfg      Config
 	handlers map[*api.Operation]func(ctx context.Context, c *Call, in any) (any, error)
 	Metrics  *Metrics
 
+	recovering sync.Mutex // held during Recover
+
 	mu sync.Mutex
-	// unsettled holds lines of committed changes whose append failed, by effect
-	// (guarded by mu). While it is not empty nothing new is started.
+	// unsettled holds the lines of committed changes whose append failed, by effect
+	// (guarded by mu). While it is not empty nothing new is started, which bounds it by
+	// the calls that were under way.
 	unsettled map[uint64][][]byte
 }
 
@@ -75,6 +81,14 @@ func Register[In, Out any](d *Dispatcher, op *api.Operation, fn func(ctx context
 	if _, ok := d.handlers[op]; ok {
 		panic("call: operation registered twice: " + op.Name)
 	}
+	for _, sh := range []struct {
+		shape *api.Shape
+		given reflect.Type
+	}{{op.Input, reflect.TypeFor[In]()}, {op.Output, reflect.TypeFor[Out]()}} {
+		if sh.shape != nil && sh.shape.Type != sh.given {
+			panic(fmt.Sprintf("call: %s has the shape %v, not %v", op.Name, sh.shape.Type, sh.given))
+		}
+	}
 	d.handlers[op] = func(ctx context.Context, c *Call, in any) (any, error) {
 		typed, ok := in.(*In)
 		if !ok {
@@ -95,37 +109,78 @@ func (d *Dispatcher) Serves(op *api.Operation) bool { _, ok := d.handlers[op]; r
 // validated input. The error, if any, is an *api.Error. When Do returns, the audit
 // record is synced; when it could not be, the client gets an internal error
 // whatever the operation did.
+//
+// The one exception is a disk without room even for records: then nothing is run and
+// nothing is recorded, because refusals that can be had for the asking would take the
+// last bytes, which the database needs.
 func (d *Dispatcher) Do(ctx context.Context, c *Call, in any) (any, error) {
 	start := time.Now()
 	c.state = state{d: d, in: in, eventID: newEventID()}
+	if err := d.gate(true); err != nil {
+		aerr := c.Op.Service.InternalError.Errorf("%s", err)
+		d.count(c, aerr, start)
+		return nil, aerr
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			// It panicked, perhaps after its commit. The edge answers.
+			_, _ = d.finish(ctx, c, nil, c.internalError(), start)
+		}
+	}()
 	out, err := d.operate(ctx, c, in)
-	aerr := d.settleError(c, err)
+	returned = true
+	return d.finish(ctx, c, out, d.clientError(c, err), start)
+}
+
+// finish writes the call down and only then lets its answer go.
+func (d *Dispatcher) finish(ctx context.Context, c *Call, out any, aerr *api.Error, start time.Time) (any, error) {
 	if aerr != nil {
 		out = nil
 	}
-	if werr := d.record(ctx, c, out, aerr); werr != nil {
-		d.cfg.Logger.Error("audit record not written", "operation", c.Op.Name, "request", c.RequestID, "error", werr.Error())
-		out, aerr = nil, c.Op.Service.InternalError.Errorf("%s", internalMessage)
+	if err := d.record(ctx, c, out, aerr); err != nil {
+		d.cfg.Logger.Error("audit record not written", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
+		aerr = c.internalError()
 	}
-	code := "OK"
-	if aerr != nil {
-		code = aerr.Code.Name
-	}
-	d.Metrics.Requests.WithLabelValues(c.Op.Service.Name, c.Op.Name, code).Inc()
-	d.Metrics.Seconds.WithLabelValues(c.Op.Service.Name, c.Op.Name).Observe(time.Since(start).Seconds())
+	d.count(c, aerr, start)
 	if aerr != nil {
 		return nil, aerr
 	}
 	return out, nil
 }
 
+func (d *Dispatcher) count(c *Call, aerr *api.Error, start time.Time) {
+	code := "OK"
+	if aerr != nil {
+		code = aerr.Code.Name
+	}
+	d.Metrics.Requests.WithLabelValues(c.Op.Service.Name, c.Op.Name, code).Inc()
+	d.Metrics.Seconds.WithLabelValues(c.Op.Service.Name, c.Op.Name).Observe(time.Since(start).Seconds())
+}
+
 // Refuse records a call whose input could not be read or breaks a published
 // constraint, so that it never reached its operation. The parameters are left out:
-// what cannot be read cannot be redacted. An error means that there is no record.
+// what cannot be read cannot be redacted. An error means that there is no record, and
+// that the client must get an internal error instead of the refusal.
 func (d *Dispatcher) Refuse(ctx context.Context, c *Call, refusal *api.Error) error {
+	start := time.Now()
 	c.state = state{d: d, eventID: newEventID()}
-	d.Metrics.Requests.WithLabelValues(c.Op.Service.Name, c.Op.Name, refusal.Code.Name).Inc()
-	return d.record(ctx, c, nil, refusal)
+	err := d.gate(true)
+	if err == nil {
+		err = d.record(ctx, c, nil, refusal)
+	}
+	if err != nil {
+		refusal = c.internalError()
+	}
+	d.count(c, refusal, start)
+	return err
+}
+
+func (d *Dispatcher) gate(readOnly bool) error {
+	if d.cfg.Gate == nil {
+		return nil
+	}
+	return d.cfg.Gate(readOnly)
 }
 
 func (d *Dispatcher) operate(ctx context.Context, c *Call, in any) (any, error) {
@@ -136,10 +191,8 @@ func (d *Dispatcher) operate(ctx context.Context, c *Call, in any) (any, error) 
 	if err := d.Settle(ctx); err != nil {
 		return nil, fmt.Errorf("audit log is behind: %w", err)
 	}
-	if d.cfg.Gate != nil {
-		if err := d.cfg.Gate(c.Op.ReadOnly); err != nil {
-			return nil, c.Op.Service.InternalError.Wrap(err, err.Error())
-		}
+	if err := d.gate(c.Op.ReadOnly); err != nil {
+		return nil, c.Op.Service.InternalError.Errorf("%s", err)
 	}
 	if d.cfg.Limit != nil {
 		if err := d.cfg.Limit(c); err != nil {
@@ -175,116 +228,4 @@ func (d *Dispatcher) append(ctx context.Context, effect uint64, lines [][]byte) 
 	}
 	d.cfg.Store.ReleaseEffect(effect)
 	return nil
-}
-
-// Settle tries again to write the lines of changes that were committed while the
-// log could not be written. It is cheap when there are none.
-func (d *Dispatcher) Settle(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for effect, lines := range d.unsettled {
-		if err := d.cfg.Log.Append(context.WithoutCancel(ctx), lines...); err != nil {
-			return err
-		}
-		delete(d.unsettled, effect)
-		d.cfg.Store.ReleaseEffect(effect)
-	}
-	return nil
-}
-
-// Recover writes the lines of changes that an earlier life of this node committed
-// without having synced their record, and lets the effects go. It runs before the
-// first request is served.
-func (d *Dispatcher) Recover(ctx context.Context) error {
-	type left struct {
-		seq   uint64
-		lines [][]byte
-		ids   []string
-	}
-	var found []left
-	var ids []string
-	oldest := time.Time{}
-	err := d.cfg.Store.Effects(ctx, func(seq uint64, data []byte) error {
-		l := left{seq: seq, lines: splitLines(data)}
-		for _, line := range l.lines {
-			id, at, err := lineIdentity(line)
-			if err != nil {
-				return fmt.Errorf("read effect %d: %w", seq, err)
-			}
-			l.ids, ids = append(l.ids, id), append(ids, id)
-			if oldest.IsZero() || at.Before(oldest) {
-				oldest = at
-			}
-		}
-		found = append(found, l)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("list audit effects: %w", err)
-	}
-	if len(found) == 0 {
-		return nil
-	}
-	written, err := d.cfg.Log.Contains(ctx, oldest, ids)
-	if err != nil {
-		return fmt.Errorf("look up audit effects in the log: %w", err)
-	}
-	for _, l := range found {
-		var missing [][]byte
-		for i, id := range l.ids {
-			if !written[id] {
-				missing = append(missing, l.lines[i])
-			}
-		}
-		if len(missing) > 0 {
-			if err := d.cfg.Log.Append(ctx, missing...); err != nil {
-				return fmt.Errorf("write recovered audit records: %w", err)
-			}
-		}
-		d.cfg.Store.ReleaseEffect(l.seq)
-	}
-	d.cfg.Logger.Info("audit records of the last run settled", "effects", len(found))
-	return nil
-}
-
-// ErrNoEvent is returned when an engine's change names no event: changes that
-// nobody called for must be recorded too.
-var ErrNoEvent = errors.New("engine change without a service event")
-
-// ServiceUpdate commits a change that an engine makes by itself, with the service
-// events it emits, as one transaction; the events are synced when it returns. fn
-// may run again; only the events of the committed run count. A closure that writes
-// nothing commits nothing and needs no event.
-func (d *Dispatcher) ServiceUpdate(ctx context.Context, now time.Time, fn func(tx *store.Tx, emit func(ServiceEvent)) error) error {
-	if err := d.Settle(ctx); err != nil {
-		return fmt.Errorf("audit log is behind: %w", err)
-	}
-	if d.cfg.Gate != nil {
-		if err := d.cfg.Gate(false); err != nil {
-			return err
-		}
-	}
-	var lines [][]byte
-	var events []ServiceEvent
-	commit, err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		events, lines = events[:0], nil
-		if err := fn(tx, func(e ServiceEvent) { events = append(events, e) }); err != nil {
-			return err
-		}
-		if len(events) == 0 {
-			return nil
-		}
-		tx.SetEffect(func(changes []store.Change) []byte {
-			lines = d.serviceLines(now, events, changes)
-			return joinLines(lines)
-		})
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if commit.Effect == 0 {
-		return nil
-	}
-	return d.append(ctx, commit.Effect, lines)
 }

@@ -2,28 +2,17 @@ package call
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"arca/internal/api"
 	"arca/internal/audit"
 	"arca/internal/store"
 )
-
-// ServiceEvent is something a service did without being called: CloudTrail's
-// AwsServiceEvent (behaviour of record fields: AWS CloudTrail user guide).
-type ServiceEvent struct {
-	Source      string // "secretsmanager.amazonaws.com"
-	Name        string // "EndSecretVersionDelete"
-	Account     string
-	Region      string
-	ResourceARN string // shown as additionalEventData.SecretId
-	RequestID   string // "" draws one
-	Error       string // errorMessage; "" for success
-}
 
 // newEventID draws a random UUID, version 4.
 func newEventID() string {
@@ -81,30 +70,21 @@ func (c *Call) effectLines() []byte {
 	return joinLines(append([][]byte{c.line(nil, nil)}, c.eventLines()...))
 }
 
+// eventLines are the records of the events this call caused.
 func (c *Call) eventLines() [][]byte {
-	if len(c.events) == 0 {
-		return nil
-	}
 	for i := range c.events {
 		if c.events[i].RequestID == "" {
 			c.events[i].RequestID = c.RequestID
 		}
 	}
-	return c.d.serviceLinesFrom(c.eventID, c.Now, c.events, nil)
+	return c.d.serviceLines(c.eventID, c.Now, c.events, nil)
 }
 
-func (d *Dispatcher) serviceLines(now time.Time, events []ServiceEvent, changes []store.Change) [][]byte {
-	return d.serviceLinesFrom(newEventID(), now, events, changes)
-}
-
-// serviceLinesFrom renders events with ids derived from base, so that the effect
-// and the log line of one event carry the same id.
-func (d *Dispatcher) serviceLinesFrom(base string, now time.Time, events []ServiceEvent, changes []store.Change) [][]byte {
+// serviceLines renders events with ids derived from base, so that the effect and the
+// log line of one event carry the same id. The changes go into the first.
+func (d *Dispatcher) serviceLines(base string, now time.Time, events []ServiceEvent, changes []store.Change) [][]byte {
 	lines := make([][]byte, 0, len(events))
 	for i, e := range events {
-		if e.RequestID == "" {
-			e.RequestID = base
-		}
 		r := audit.Record{
 			EventID:            derivedEventID(base, i),
 			EventTime:          now,
@@ -114,14 +94,13 @@ func (d *Dispatcher) serviceLinesFrom(base string, now time.Time, events []Servi
 			Region:             e.Region,
 			SourceIP:           e.Source,
 			UserAgent:          e.Source,
-			RequestID:          e.RequestID,
+			RequestID:          cmp.Or(e.RequestID, base),
 			RecipientAccountID: e.Account,
 			ErrorMessage:       e.Error,
 			Identity:           audit.Identity{AccountID: e.Account, InvokedBy: e.Source},
 		}
 		if e.ResourceARN != "" {
-			arn, _ := json.Marshal(e.ResourceARN) // a string always encodes
-			r.AdditionalEventData = fmt.Appendf(nil, `{"SecretId":%s}`, arn)
+			r.AdditionalEventData = append(api.AppendJSONString([]byte(`{"SecretId":`), e.ResourceARN), '}')
 		}
 		if i == 0 {
 			r.Changes = auditChanges(changes)
@@ -131,14 +110,12 @@ func (d *Dispatcher) serviceLinesFrom(base string, now time.Time, events []Servi
 	return lines
 }
 
-// derivedEventID changes the last digits of a random id by the event's number.
+// derivedEventID adds the event's number, counted from 1, to the last eight digits of
+// a random id.
 func derivedEventID(base string, i int) string {
-	var tail [4]byte
-	hi, _ := hex.DecodeString(base[28:36]) // base is one of ours: always hex
-	copy(tail[:], hi)
-	n := uint32(tail[0])<<24 | uint32(tail[1])<<16 | uint32(tail[2])<<8 | uint32(tail[3])
-	n += uint32(i) + 1
-	return base[:28] + hex.EncodeToString([]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+	head, tail := base[:28], base[28:]
+	n, _ := strconv.ParseUint(tail, 16, 32) // base is one of ours: always hexadecimal
+	return fmt.Sprintf("%s%08x", head, uint32(n)+uint32(i)+1)
 }
 
 func auditChanges(changes []store.Change) []audit.Change {
@@ -152,18 +129,5 @@ func auditChanges(changes []store.Change) []audit.Change {
 	return out
 }
 
+// joinLines is undone by splitting at newlines: a line holds none.
 func joinLines(lines [][]byte) []byte { return bytes.Join(lines, []byte{'\n'}) }
-
-func splitLines(data []byte) [][]byte { return bytes.Split(data, []byte{'\n'}) }
-
-// lineIdentity reads what Recover needs of a line.
-func lineIdentity(line []byte) (id string, at time.Time, err error) {
-	var m struct {
-		EventID   string    `json:"eventID"`
-		EventTime time.Time `json:"eventTime"`
-	}
-	if err := json.Unmarshal(line, &m); err != nil {
-		return "", time.Time{}, fmt.Errorf("parse audit line: %w", err)
-	}
-	return m.EventID, m.EventTime, nil
-}

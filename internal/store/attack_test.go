@@ -41,7 +41,7 @@ func openUnchecked(t *testing.T, cfg store.Config, h *shelf) *store.Store {
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	closeLater(t, s)
 	run(t, s)
 	return s
 }
@@ -182,7 +182,9 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			change(s)
-			s.Close()
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	put := func(key, value string) func(s *store.Store) {
@@ -222,15 +224,19 @@ func TestOpenRefuses(t *testing.T) {
 			if err := s.Open(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { s.Close() })
+			closeLater(t, s)
 		}},
 		{"identity missing", "node.json", func(t *testing.T, c *store.Config) {
 			spoil(func(*store.Store) {})(t, c)
-			os.Remove(filepath.Join(c.Dir, "node.json"))
+			if err := os.Remove(filepath.Join(c.Dir, "node.json")); err != nil {
+				t.Fatal(err)
+			}
 		}},
 		{"identity damaged", "node.json", func(t *testing.T, c *store.Config) {
 			spoil(func(*store.Store) {})(t, c)
-			os.WriteFile(filepath.Join(c.Dir, "node.json"), []byte("{}"), 0o600)
+			if err := os.WriteFile(filepath.Join(c.Dir, "node.json"), []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}},
 		{"endpoint down", "reach etcd", func(t *testing.T, c *store.Config) {
 			c.Endpoints = []string{"unix://" + filepath.Join(t.TempDir(), "none")}
@@ -244,7 +250,7 @@ func TestOpenRefuses(t *testing.T) {
 			defer cancel()
 			err := s.Open(ctx)
 			if err == nil {
-				s.Close()
+				closeLater(t, s)
 				t.Fatal("Open succeeded")
 			}
 			if !strings.Contains(err.Error(), tc.want) {

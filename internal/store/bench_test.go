@@ -77,7 +77,7 @@ func BenchmarkOpen(b *testing.B) {
 				b.Fatal(err)
 			}
 			fill(b, s, &h, records)
-			s.Close()
+			mustClose(b, s)
 			for b.Loop() {
 				s := store.New(cfg)
 				new(shelf).attach(s)
@@ -85,7 +85,7 @@ func BenchmarkOpen(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StopTimer()
-				s.Close()
+				mustClose(b, s)
 				b.StartTimer()
 			}
 		})

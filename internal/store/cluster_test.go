@@ -133,7 +133,7 @@ func TestResyncAfterCompaction(t *testing.T) {
 	if err := b.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
+	closeLater(t, b)
 	w := storetest.Open(t, cfg(), writer.attach)
 	mustUpdate(t, w, func(tx *store.Tx) {
 		writer.things.Put(tx, at("a", "gone"), &thing{Name: "gone"})

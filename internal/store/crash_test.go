@@ -61,8 +61,9 @@ func writeUntilKilled(dir string) error {
 	if err := s.Open(context.Background()); err != nil {
 		return err
 	}
-	go s.Run(context.Background())
-	acked, failed := make(chan string, 1000), make(chan error, 8)
+	failed := make(chan error, 9)
+	go func() { failed <- s.Run(context.Background()) }()
+	acked := make(chan string, 1000)
 	for w := range 8 {
 		go func() {
 			for i := 0; ; i++ {
@@ -135,10 +136,14 @@ func TestKill9(t *testing.T) {
 				t.Logf("writer says: %s", line)
 			}
 			if seen == acks+37*round%100 {
-				cmd.Process.Kill()
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-		cmd.Wait()
+		if err := cmd.Wait(); err == nil {
+			t.Error("the writer ended by itself")
+		}
 		if seen < acks {
 			t.Fatalf("round %d: the writer ended after %d writes", round, seen)
 		}

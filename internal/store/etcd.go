@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -110,14 +111,14 @@ func (s *Store) startMember(ctx context.Context) error {
 		return nil
 	case <-e.Server.StopNotify():
 		e.Close()
-		return fmt.Errorf("member stopped while starting")
+		return errors.New("member stopped while starting")
 	case <-ctx.Done():
 		e.Close()
 		return ctx.Err()
 	}
 }
 
-// member is closed when the embedded member stops by itself, which it does when it
+// memberStopped is closed when the embedded member stops by itself, which it does when it
 // can no longer write.
 func (s *Store) memberStopped() <-chan struct{} {
 	if s.etcd == nil {

@@ -91,10 +91,10 @@ func TestKeyringCannotBeAltered(t *testing.T) {
 			if err := s.EditKeyring(t.Context(), tc.edit); err != nil {
 				t.Fatal(err)
 			}
-			s.Close()
+			mustClose(t, s)
 			again := store.New(cfg)
 			err := again.Open(t.Context())
-			again.Close()
+			mustClose(t, again)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Open = %v, want %q", err, tc.want)
 			}

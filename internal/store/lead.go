@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -47,12 +48,16 @@ func (l *leaseSession) get(s *Store) (*concurrency.Session, error) {
 	return session, nil
 }
 
-// close gives up all leaderships at once, so that successors need not wait.
-func (l *leaseSession) close() {
+// close gives up all leaderships at once, so that successors need not wait. If etcd
+// cannot be told, they end with the lease.
+func (l *leaseSession) close(log *slog.Logger) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.session != nil {
-		l.session.Close()
+	if l.session == nil {
+		return
+	}
+	if err := l.session.Close(); err != nil {
+		log.Warn("lease not given up; leaderships end when it does", "error", err.Error())
 	}
 }
 

@@ -141,7 +141,7 @@ func writeFile(dir, name string, content []byte) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
+			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
 	_, err = f.Write(content)
@@ -167,23 +167,36 @@ func (n *node) acquire() error {
 		return fmt.Errorf("lock data directory: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("lock data directory: %w", err)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("data directory %s is in use by %s", n.dir, holder(f))
+		} else {
+			err = fmt.Errorf("lock data directory: %w", err)
 		}
-		holder := "another process"
-		raw, _ := io.ReadAll(io.LimitReader(f, 20))
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil {
-			holder = fmt.Sprintf("process %d", pid)
-		}
-		return fmt.Errorf("data directory %s is in use by %s", n.dir, holder)
+		return errors.Join(err, f.Close())
 	}
 	n.lock = f
-	// The number is for people; the lock does not depend on it.
-	if err := f.Truncate(0); err == nil {
-		fmt.Fprintf(f, "%d\n", os.Getpid())
+	pid := []byte(strconv.Itoa(os.Getpid()) + "\n")
+	if _, err := f.WriteAt(pid, 0); err != nil {
+		return fmt.Errorf("lock data directory: %w", err)
+	}
+	if err := f.Truncate(int64(len(pid))); err != nil {
+		return fmt.Errorf("lock data directory: %w", err)
 	}
 	return nil
+}
+
+// holder names who has the lock. The number in the file is for people; the lock does
+// not depend on it.
+func holder(f *os.File) string {
+	raw, err := io.ReadAll(io.LimitReader(f, 20))
+	if err != nil {
+		return "another process"
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return "another process"
+	}
+	return fmt.Sprintf("process %d", pid)
 }
 
 func (n *node) close() error {
@@ -192,6 +205,5 @@ func (n *node) close() error {
 	}
 	f := n.lock
 	n.lock = nil
-	f.Truncate(0)
-	return f.Close()
+	return errors.Join(f.Truncate(0), f.Close())
 }

@@ -173,7 +173,9 @@ func (s *Store) defragExternal(ctx context.Context, force bool) (did, room bool,
 	defer func() {
 		ctx, cancel := context.WithTimeout(s.life, commitTimeout)
 		defer cancel()
-		lock.Unlock(ctx) // a lock left behind ends with its lease
+		if uerr := lock.Unlock(ctx); uerr != nil {
+			s.log.Warn("lock for defragmentation not released; it ends with its lease", "error", uerr.Error())
+		}
 	}()
 	room = true
 	for _, endpoint := range s.client.Endpoints() {

@@ -23,6 +23,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"sync"
@@ -129,6 +130,7 @@ type Store struct {
 	space   space
 	session leaseSession
 	turns   [stripes]chan struct{} // of one each: who may retry a conflicting Update
+	seed    maphash.Seed           // which record waits in which queue
 
 	// free says that no process but this one can have committed anything, so that the
 	// mirror needs no confirmation before a read.
@@ -163,7 +165,7 @@ func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Store{cfg: cfg, log: cfg.Logger, codec: newCodec(), byName: make(map[string]*table)}
+	s := &Store{cfg: cfg, log: cfg.Logger, codec: newCodec(), seed: maphash.MakeSeed(), byName: make(map[string]*table)}
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)
 	}
@@ -190,7 +192,7 @@ func (s *Store) Open(ctx context.Context) (err error) {
 	s.opened = true
 	defer func() {
 		if err != nil {
-			s.releaseLocked()
+			err = errors.Join(err, s.releaseLocked())
 		}
 	}()
 
@@ -232,7 +234,7 @@ func (s *Store) releaseLocked() error {
 		return nil
 	}
 	s.closed = true
-	s.session.close()
+	s.session.close(s.log)
 	s.cancel()
 	var errs []error
 	if s.client != nil {

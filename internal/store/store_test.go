@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -65,6 +64,15 @@ func mustUpdate(t testing.TB, s *store.Store, fn func(tx *store.Tx)) store.Commi
 	}
 	return c
 }
+
+func mustClose(t testing.TB, s *store.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func closeLater(t testing.TB, s *store.Store) { t.Cleanup(func() { mustClose(t, s) }) }
 
 func view(t testing.TB, s *store.Store, fn func(v *store.Snap)) {
 	t.Helper()
@@ -221,5 +229,3 @@ func TestReopen(t *testing.T) {
 	})
 	mustUpdate(t, s, func(tx *store.Tx) { again.things.Put(tx, at("a", "7"), &thing{Name: "new"}) })
 }
-
-var _ = context.Background

@@ -2,8 +2,7 @@ package store
 
 import (
 	"fmt"
-	"hash/fnv"
-	"io"
+	"hash/maphash"
 
 	"arca/internal/envelope"
 )
@@ -184,7 +183,5 @@ func (tx *Tx) stripe() int {
 			first = at
 		}
 	}
-	h := fnv.New32a()
-	io.WriteString(h, first)
-	return int(h.Sum32() % stripes)
+	return int(maphash.String(tx.store.seed, first) % stripes)
 }
