@@ -63,6 +63,7 @@ root key: ARCA_ROOT_PASSPHRASE.`,
 				<-stop
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 			}()
+			go tuneGC(cmd.Context(), env.getenv)
 			return a.Run(cmd.Context())
 		},
 	}

@@ -60,7 +60,7 @@ func startBuilt() (*Server, error) {
 // build compiles arca into dir.
 func build(dir string) (string, error) {
 	binary := filepath.Join(dir, "arca")
-	if out, err := exec.Command("go", "build", "-o", binary, "arca/cmd/arca").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "arca/cmd/arca").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build arca: %w\n%s", err, out)
 	}
 	return binary, nil

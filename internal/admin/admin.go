@@ -62,9 +62,20 @@ func (k *Clock) Load(ctx context.Context) error {
 		if r.Offset != 0 && !k.movable {
 			return ErrMovedClock
 		}
-		k.offset.Store(r.Offset)
+		k.raise(time.Duration(r.Offset))
 		return nil
 	})
+}
+
+// raise takes over an offset that was stored. Of several it keeps the largest, which
+// is the newest: two calls can get here in another order than they committed in.
+func (k *Clock) raise(to time.Duration) {
+	for {
+		old := k.offset.Load()
+		if old >= int64(to) || k.offset.CompareAndSwap(old, int64(to)) {
+			return
+		}
+	}
 }
 
 // Now is the current time, moved by the offset.
@@ -113,7 +124,7 @@ func (s *Service) AdvanceClock(ctx context.Context, c *call.Call, in *arcaapi.Ad
 	if err != nil {
 		return nil, err
 	}
-	s.clock.offset.Store(int64(total))
+	s.clock.raise(total)
 	now := s.clock.Now()
 	return &arcaapi.AdvanceClockOutput{Now: &now}, nil
 }
@@ -140,7 +151,8 @@ func (s *Service) authorizeRoot(ctx context.Context, c *call.Call, action string
 }
 
 // ParseDuration reads what people write for spans of days: time.ParseDuration's
-// units and, before them, whole days ("31d", "1d12h", "90m"). It must be positive.
+// units and, before them, whole days ("31d", "1d12h", "90m"). It is positive and at
+// most 100 years.
 func ParseDuration(s string) (time.Duration, error) {
 	bad := fmt.Errorf("duration %q is not of the form 31d, 12h or 1d12h30m", s)
 	var d time.Duration
@@ -154,7 +166,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	if rest != "" {
 		r, err := time.ParseDuration(rest)
-		if err != nil || r < 0 || r > maxOffset {
+		if err != nil || strings.ContainsAny(rest, "+-") || r > maxOffset {
 			return 0, bad
 		}
 		d += r

@@ -138,7 +138,8 @@ var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 
 // EnsureRoot makes the account and its root access key with the given secret, or
 // changes the key's secret if it has another. It changes nothing when all is so
-// already.
+// already, and refuses a key that belongs to another account. Other access keys of
+// the account stay as they are.
 func (s *Service) EnsureRoot(ctx context.Context, now time.Time, account, name, accessKeyID string, secret envelope.Plaintext) error {
 	switch {
 	case !accountForm.MatchString(account):
@@ -157,6 +158,7 @@ func (s *Service) EnsureRoot(ctx context.Context, now time.Time, account, name, 
 		if _, ok := s.accounts.Get(tx.Snap, ak); !ok {
 			s.accounts.Put(tx, ak, &Account{ID: account, Name: name, Created: now.UnixMilli()})
 		}
+		created := now.UnixMilli()
 		kk := store.Key{Scope: "access-key", Parent: accessKeyID}
 		old, ok := s.keys.Get(tx.Snap, kk)
 		if ok {
@@ -171,8 +173,9 @@ func (s *Service) EnsureRoot(ctx context.Context, now time.Time, account, name, 
 			if old.Active && have.Equal(secret) {
 				return nil
 			}
+			created = old.Created
 		}
-		s.keys.Put(tx, kk, &AccessKey{ID: accessKeyID, Account: account, SealedSecret: sealed, Active: true, Created: now.UnixMilli()})
+		s.keys.Put(tx, kk, &AccessKey{ID: accessKeyID, Account: account, SealedSecret: sealed, Active: true, Created: created})
 		return nil
 	})
 	return err
@@ -180,14 +183,13 @@ func (s *Service) EnsureRoot(ctx context.Context, now time.Time, account, name, 
 
 // HasRoot reports whether any root access key exists, i.e. whether the server has
 // been set up.
-func (s *Service) HasRoot(ctx context.Context) (bool, error) {
-	n := 0
-	err := s.store.View(ctx, func(v *store.Snap) error {
-		n = 0
-		s.keys.Ascend(v, byID, "", func(string, *AccessKey) bool { n++; return false })
+func (s *Service) HasRoot(ctx context.Context) (has bool, err error) {
+	err = s.store.View(ctx, func(v *store.Snap) error {
+		has = false
+		s.keys.Ascend(v, byID, "", func(string, *AccessKey) bool { has = true; return false })
 		return nil
 	})
-	return n > 0, err
+	return has, err
 }
 
 // FirstAccount returns the account with the lowest id, if there is any.

@@ -7,6 +7,7 @@
 package kms
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -32,6 +33,7 @@ const (
 	sealPurpose  = "kms"          // keyring purpose of key material
 	dataKeyLabel = "kms-data-key" // envelope label of wrapped data keys
 	keyBytes     = 32
+	managerAWS   = "AWS" // Key.Manager of keys that nobody asked for
 )
 
 // State is a key's state, with AWS's words.
@@ -46,7 +48,7 @@ type Key struct {
 	ID       envelope.KeyID `cbor:"1,keyasint"`
 	Account  string         `cbor:"2,keyasint"`
 	Region   string         `cbor:"3,keyasint"`
-	Manager  string         `cbor:"4,keyasint"` // "AWS" or "CUSTOMER"
+	Manager  string         `cbor:"4,keyasint"` // "AWS"; "CUSTOMER" once those exist
 	Created  int64          `cbor:"5,keyasint"` // milliseconds since the Unix epoch
 	State    State          `cbor:"6,keyasint"`
 	Material []Material     `cbor:"7,keyasint"`
@@ -128,8 +130,8 @@ func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, keyID string, encC
 }
 
 // Decrypt unwraps a data key for the caller. The error wraps ErrKey when the key is
-// unknown, is another account's aws/secretsmanager key, or when the context is not
-// the one the data key was wrapped with.
+// unknown, belongs to another account or region, or when the context is not the one
+// the data key was wrapped with. The key is the caller's to wipe.
 func (s *Service) Decrypt(v *store.Snap, c *call.Call, wrapped []byte, encCtx map[string]string) (*envelope.Key, error) {
 	id, version, err := envelope.Header(wrapped)
 	if err != nil {
@@ -139,8 +141,8 @@ func (s *Service) Decrypt(v *store.Snap, c *call.Call, wrapped []byte, encCtx ma
 	if key == nil {
 		return nil, fmt.Errorf("%w: no key %s", ErrKey, IDText(id))
 	}
-	if key.Account != c.Caller.Account {
-		return nil, fmt.Errorf("%w: key %s serves only its own account", ErrKey, IDText(id))
+	if key.Account != c.Caller.Account || key.Region != c.Region {
+		return nil, fmt.Errorf("%w: key %s serves only its own account and region", ErrKey, IDText(id))
 	}
 	for _, m := range key.Material {
 		if m.Version != version {
@@ -196,7 +198,7 @@ func (s *Service) defaultKey(tx *store.Tx, c *call.Call) (*Key, error) {
 	}
 	id := envelope.NewKeyID()
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a UUID of version 4, as key ids are
-	key := &Key{ID: id, Account: c.Caller.Account, Region: c.Region, Manager: "AWS", Created: c.Now.UnixMilli(), State: Enabled}
+	key := &Key{ID: id, Account: c.Caller.Account, Region: c.Region, Manager: managerAWS, Created: c.Now.UnixMilli(), State: Enabled}
 	var secret [keyBytes]byte
 	_, _ = rand.Read(secret[:])
 	defer clear(secret[:])
@@ -227,7 +229,8 @@ func materialAD(key *Key, version uint32) []byte {
 	return binary.BigEndian.AppendUint32(ad, version)
 }
 
-// Check reports keys whose material does not open and aliases that name no key.
+// Check reports keys whose material does not open, keys of AWS's kind that no alias
+// names, and aliases that name no key.
 func (s *Service) Check(v *store.Snap, report func(problem string)) {
 	s.keys.Ascend(v, byID, "", func(_ string, k *Key) bool {
 		if len(k.Material) == 0 {
@@ -241,6 +244,19 @@ func (s *Service) Check(v *store.Snap, report func(problem string)) {
 			}
 			opened.Wipe()
 		}
+		if id, _ := s.DefaultKeyID(v, k.Account, k.Region); k.Manager == managerAWS && id != IDText(k.ID) {
+			report("key " + IDText(k.ID) + " of " + scope(k.Account, k.Region) + " is not the one " + SecretsManagerAlias + " names there")
+		}
 		return true
 	})
+	// Aliases lie in memory like keys: nothing is waited for.
+	err := s.aliases.Walk(context.Background(), v, func(a *Alias) error {
+		if s.find(v, a.KeyID) == nil {
+			report("alias " + a.Name + " names key " + IDText(a.KeyID) + ", which does not exist")
+		}
+		return nil
+	})
+	if err != nil {
+		report("aliases cannot be read: " + err.Error())
+	}
 }

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// maxSeen bounds the memory of reads. Beyond it, reads of secrets that were not
-	// read lately may be forgotten: a date of the last access may come late, a read may
-	// not fail.
-	maxSeen = 200_000
+	// maxSeen bounds the memory of reads, in versions: about 30 MB when they all are of
+	// different secrets. Beyond it a read may be forgotten: a date of the last access may
+	// come late, a read may not fail.
+	maxSeen = 100_000
 	// accessBatch is how many access records one transaction writes. Each is compared
 	// together with its secret.
 	accessBatch = store.MaxWrites / 2
@@ -25,6 +25,8 @@ type accessLog struct {
 	mu sync.RWMutex
 	// seen by uid, contents included (guarded by mu).
 	seen map[UID]*LastAccess
+	// versions is how many there are in seen (guarded by mu).
+	versions int
 	// dirty are the uids of what is not stored yet (guarded by mu).
 	dirty map[UID]bool
 }
@@ -45,26 +47,35 @@ func (l *accessLog) note(sec *Secret, versionID string, day Day) {
 		l.seen, l.dirty = make(map[UID]*LastAccess), make(map[UID]bool)
 	}
 	a = l.seen[sec.UID]
-	if a == nil {
-		if len(l.seen) >= maxSeen && !l.evictLocked() {
+	if a == nil || a.Versions[versionID] == 0 {
+		if l.versions >= maxSeen && !l.evictLocked(sec.UID) {
 			return
 		}
+		l.versions++
+	}
+	if a == nil {
 		a = &LastAccess{UID: sec.UID, Account: sec.Account, Region: sec.Region, Versions: make(map[string]Day, 1)}
 		l.seen[sec.UID] = a
 	}
 	a.Versions[versionID] = max(a.Versions[versionID], day)
 	a.Day = max(a.Day, day)
 	l.dirty[sec.UID] = true
+	if len(a.Versions) > len(sec.Versions) {
+		// A secret that is written and read for long leaves versions behind.
+		l.versions -= len(a.Versions)
+		a.dropMissing(sec)
+		l.versions += len(a.Versions)
+	}
 }
 
-// evictLocked makes room for one secret by forgetting one that is stored. It looks at
-// a few only, in the map's random order: when nearly all are waiting to be stored, it
-// is better to forget the read than to search.
-func (l *accessLog) evictLocked() bool {
+// evictLocked makes room by forgetting a secret, not the one to keep, that is stored.
+// It looks at a few only, in the map's random order: when nearly all are waiting to be
+// stored, it is better to forget the read than to search.
+func (l *accessLog) evictLocked(keep UID) bool {
 	tries := 16
 	for uid := range l.seen {
-		if !l.dirty[uid] {
-			delete(l.seen, uid)
+		if !l.dirty[uid] && uid != keep {
+			l.forgetLocked(uid)
 			return true
 		}
 		if tries--; tries == 0 {
@@ -72,6 +83,14 @@ func (l *accessLog) evictLocked() bool {
 		}
 	}
 	return false
+}
+
+func (l *accessLog) forgetLocked(uid UID) {
+	if a := l.seen[uid]; a != nil {
+		l.versions -= len(a.Versions)
+	}
+	delete(l.seen, uid)
+	delete(l.dirty, uid)
 }
 
 // of is what was seen of a secret.
@@ -85,6 +104,16 @@ func (l *accessLog) of(uid UID) (LastAccess, bool) {
 	return a.clone(), true
 }
 
+// lastDay is the day a secret was last seen to be read; 0 when it was not.
+func (l *accessLog) lastDay(uid UID) Day {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if a := l.seen[uid]; a != nil {
+		return a.Day
+	}
+	return 0
+}
+
 // unstored copies what is to be stored.
 func (l *accessLog) unstored() []LastAccess {
 	l.mu.RLock()
@@ -96,14 +125,17 @@ func (l *accessLog) unstored() []LastAccess {
 	return out
 }
 
-// settle marks what was stored, unless it has been read again since it was copied.
-func (l *accessLog) settle(stored []LastAccess) {
+// settle marks what was stored, unless it has been read again since it was copied,
+// and forgets the secrets that are gone.
+func (l *accessLog) settle(stored []LastAccess, gone map[UID]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range stored {
-		a := l.seen[stored[i].UID]
-		if a != nil && maps.Equal(a.Versions, stored[i].Versions) {
-			delete(l.dirty, stored[i].UID)
+		uid := stored[i].UID
+		if gone[uid] {
+			l.forgetLocked(uid) // a uid never comes back
+		} else if a := l.seen[uid]; a != nil && maps.Equal(a.Versions, stored[i].Versions) {
+			delete(l.dirty, uid)
 		}
 	}
 }
@@ -114,21 +146,33 @@ func (a *LastAccess) clone() LastAccess {
 	return c
 }
 
-// lastAccess is the day a secret was last read and the days of its versions, with
-// what this process has seen and not stored. Both are zero when it never was. The
-// map is shared and must not be changed.
-func (s *Service) lastAccess(v *store.Snap, sec *Secret) (Day, map[string]Day) {
+// dropMissing removes the versions that the secret no longer has.
+func (a *LastAccess) dropMissing(sec *Secret) {
+	maps.DeleteFunc(a.Versions, func(id string, _ Day) bool { return sec.version(id) == nil })
+}
+
+// lastDay is the day a secret was last read, with what this process has seen and not
+// stored; 0 when it never was.
+func (s *Service) lastDay(v *store.Snap, sec *Secret) Day {
+	day := s.seen.lastDay(sec.UID)
+	if stored, ok := s.access.Get(v, accessKey(sec)); ok {
+		day = max(day, stored.Day)
+	}
+	return day
+}
+
+// accessDays is when the versions of a secret were last read, likewise. The map is
+// shared and must not be changed.
+func (s *Service) accessDays(v *store.Snap, sec *Secret) map[string]Day {
 	stored, ok := s.access.Get(v, accessKey(sec))
 	seen, pending := s.seen.of(sec.UID)
 	switch {
 	case ok && pending:
-		m := seen.merged(stored, sec)
-		return m.Day, m.Versions
+		return seen.merged(stored, sec).Versions
 	case ok:
-		return stored.Day, stored.Versions
-	default:
-		return seen.Day, seen.Versions
+		return stored.Versions
 	}
+	return seen.Versions
 }
 
 // merged joins what was seen with what is stored, without versions that are gone.
@@ -140,7 +184,7 @@ func (a *LastAccess) merged(stored *LastAccess, sec *Secret) LastAccess {
 			m.Versions[id] = max(m.Versions[id], day)
 		}
 	}
-	maps.DeleteFunc(m.Versions, func(id string, _ Day) bool { return sec.version(id) == nil })
+	m.dropMissing(sec)
 	return m
 }
 
@@ -152,21 +196,26 @@ func (s *Service) FlushAccess(ctx context.Context) error {
 	for todo := s.seen.unstored(); len(todo) > 0; {
 		batch := todo[:min(len(todo), accessBatch)]
 		todo = todo[len(batch):]
-		if err := s.storeAccess(ctx, batch); err != nil {
+		gone, err := s.storeAccess(ctx, batch)
+		if err != nil {
 			return fmt.Errorf("store days of last access: %w", err)
 		}
-		s.seen.settle(batch)
+		s.seen.settle(batch, gone)
 	}
 	return nil
 }
 
-func (s *Service) storeAccess(ctx context.Context, batch []LastAccess) error {
-	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
+// storeAccess writes what is new in a batch, and names the secrets that have been
+// deleted since they were read.
+func (s *Service) storeAccess(ctx context.Context, batch []LastAccess) (gone map[UID]bool, err error) {
+	_, err = s.store.Update(ctx, func(tx *store.Tx) error {
+		gone = make(map[UID]bool)
 		for i := range batch {
 			a := &batch[i]
 			sec, ok := s.secrets.Get(tx.Snap, store.Key{Scope: scopeOf(a.Account, a.Region), Parent: a.UID.String()})
 			if !ok {
-				continue // deleted since it was read
+				gone[a.UID] = true
+				continue
 			}
 			stored, _ := s.access.Get(tx.Snap, accessKey(sec))
 			m := a.merged(stored, sec)
@@ -179,5 +228,5 @@ func (s *Service) storeAccess(ctx context.Context, batch []LastAccess) error {
 		}
 		return nil
 	})
-	return err
+	return gone, err
 }

@@ -92,6 +92,88 @@ func TestLastAccessWrites(t *testing.T) {
 			t.Errorf("another read of that day was stored: revision %d, want %d", got, first)
 		}
 	}
+	for range 3 {
+		before := b.revision(t)
+		b.now = b.now.Add(oneDay)
+		b.read(t, "s")
+		b.read(t, "s")
+		once := revision()
+		b.read(t, "s")
+		if again := revision(); once == before || again != once {
+			t.Errorf("reads of a new day: revisions %d, %d, %d, want one write", before, once, again)
+		}
+	}
+}
+
+// While the day lasts, a version whose day is stored costs a look-up and no memory.
+func TestLastAccessSteadyState(t *testing.T) {
+	b := newBed(t)
+	b.create(t, "s")
+	b.read(t, "s")
+	b.flush(t)
+	b.read(t, "s")
+	if _, _, waiting := b.svc.Seen(); waiting != 0 {
+		t.Errorf("a read whose day is stored waits to be stored")
+	}
+	sec := bareSecret(1, "bare")
+	sec.Versions = []secrets.Version{{ID: *token(1)}}
+	b.svc.Note(sec, *token(1), 20_000)
+	b.svc.SettleAll()
+	if n := testing.AllocsPerRun(100, func() { b.svc.Note(sec, *token(1), 20_000) }); n != 0 {
+		t.Errorf("a read whose day is stored allocates %v times", n)
+	}
+	if _, _, waiting := b.svc.Seen(); waiting != 0 {
+		t.Errorf("a read whose day is stored waits to be stored")
+	}
+	b.svc.Note(sec, *token(1), 20_001)
+	if _, _, waiting := b.svc.Seen(); waiting != 1 {
+		t.Errorf("a read of a new day does not wait to be stored")
+	}
+}
+
+// The memory of reads is bounded, whatever is read: many secrets, or one whose
+// versions come and go.
+func TestLastAccessMemory(t *testing.T) {
+	svc := secrets.WithQuotas(secrets.Quotas{})
+	busy := bareSecret(0, "busy")
+	for n := range 1000 {
+		busy.Versions = []secrets.Version{{ID: *token(n)}, {ID: *token(n + 1)}}
+		svc.Note(busy, *token(n), 20_000)
+	}
+	if _, versions, _ := svc.Seen(); versions > 2 {
+		t.Errorf("%d versions of a secret that has two", versions)
+	}
+	svc.SettleAll()
+	secret := func(n int) *secrets.Secret {
+		sec := bareSecret(n, "s")
+		sec.Versions = []secrets.Version{{ID: *token(1)}, {ID: *token(2)}}
+		return sec
+	}
+	for n := range secrets.MaxSeen {
+		svc.Note(secret(n+1), *token(1), 20_000)
+		svc.Note(secret(n+1), *token(2), 20_000)
+	}
+	if _, versions, _ := svc.Seen(); versions > secrets.MaxSeen {
+		t.Errorf("reads of %d versions in memory, at most %d may be", versions, secrets.MaxSeen)
+	}
+	svc.SettleAll() // now there is room for others
+	last := secret(10 * secrets.MaxSeen)
+	svc.Note(last, *token(1), 20_001)
+	if _, versions, waiting := svc.Seen(); versions > secrets.MaxSeen || waiting != 1 {
+		t.Errorf("%d versions in memory, %d secrets to be stored, want at most %d and 1", versions, waiting, secrets.MaxSeen)
+	}
+}
+
+func TestLastAccessForgetsDeletedSecrets(t *testing.T) {
+	b := newBed(t)
+	defer b.check(t)
+	b.create(t, "s")
+	b.read(t, "s")
+	must[smapi.DeleteSecretOutput](t, b, smapi.OpDeleteSecret, &smapi.DeleteSecretInput{SecretId: "s", ForceDeleteWithoutRecovery: new(true)})
+	b.flush(t)
+	if n, _, waiting := b.svc.Seen(); n != 0 || waiting != 0 {
+		t.Errorf("%d deleted secrets in memory, %d waiting", n, waiting)
+	}
 }
 
 func TestLastAccessOfManySecrets(t *testing.T) {

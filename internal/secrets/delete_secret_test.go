@@ -126,7 +126,8 @@ func TestDeleteSecretErrors(t *testing.T) {
 	ck := b.askedBy(t, func() {
 		must[smapi.DeleteSecretOutput](t, b, smapi.OpDeleteSecret, &smapi.DeleteSecretInput{SecretId: "s", RecoveryWindowInDays: new(int64(9)), ForceDeleteWithoutRecovery: new(false)})
 	})
-	want := map[string]string{"secretsmanager:SecretId": "s", "secretsmanager:RecoveryWindowInDays": "9", "secretsmanager:ForceDeleteWithoutRecovery": "false"}
+	want := map[string]string{"secretsmanager:SecretId": "s", "secretsmanager:RecoveryWindowInDays": "9", "secretsmanager:ForceDeleteWithoutRecovery": "false",
+		"secretsmanager:SecretPrimaryRegion": bedRegion}
 	if diff := cmp.Diff(want, keysOf(ck)); diff != "" {
 		t.Errorf("condition keys (-want +got):\n%s", diff)
 	}

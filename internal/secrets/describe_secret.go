@@ -17,14 +17,13 @@ func (s *Service) DescribeSecret(ctx context.Context, c *call.Call, in *smapi.De
 		if err != nil {
 			return err
 		}
-		day, _ := s.lastAccess(v, sec)
 		out = &smapi.DescribeSecretOutput{
 			ARN:                new(sec.ARN()),
 			Name:               &sec.Name,
 			Description:        nonEmpty(sec.Description),
 			KmsKeyId:           nonEmpty(sec.KMSKeyID),
 			LastChangedDate:    sec.Changed.pointer(),
-			LastAccessedDate:   day.pointer(),
+			LastAccessedDate:   s.lastDay(v, sec).pointer(),
 			DeletedDate:        sec.DeleteAfter.pointer(),
 			Tags:               wireTags(sec.Tags),
 			VersionIdsToStages: stageMap(sec.Versions),

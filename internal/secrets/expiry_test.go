@@ -124,6 +124,29 @@ func TestExpiryOfVersions(t *testing.T) {
 	}
 }
 
+// More versions may go at once than one transaction can hold.
+func TestExpiryOfManyVersions(t *testing.T) {
+	h := newHome(t, secrets.Quotas{Versions: 300})
+	b := h.bed
+	defer b.check(t)
+	b.create(t, "s")
+	for n := 2; n <= 150; n++ {
+		b.put(t, "s", n)
+	}
+	h.reopen(t, secrets.Quotas{Versions: 10})
+	b.now = b.now.Add(2 * oneDay)
+	for _, want := range []int{50, 10, 10} {
+		b.step(t)
+		out := must[smapi.ListSecretVersionIdsOutput](t, b, smapi.OpListSecretVersionIds, &smapi.ListSecretVersionIdsInput{SecretId: "s", IncludeDeprecated: new(true)})
+		if got := len(out.Versions); got != want {
+			t.Errorf("%d versions, want %d", got, want)
+		}
+	}
+	if got := b.labels(t, "s"); got != "149:AWSPREVIOUS 150:AWSCURRENT" {
+		t.Errorf("labels = %s", got)
+	}
+}
+
 func TestExpiryOfManySecrets(t *testing.T) {
 	b := newBed(t)
 	defer b.check(t)

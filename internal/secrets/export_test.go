@@ -100,3 +100,23 @@ func (w Writer) DropValue(tx *store.Tx, sec *Secret, id string) {
 	w.s.secrets.Guard(tx, secretKey(sec))
 	w.s.payloads.Delete(tx, valueKey(sec, id))
 }
+
+// Note remembers a read as GetSecretValue does.
+func (s *Service) Note(sec *Secret, versionID string, day Day) { s.seen.note(sec, versionID, day) }
+
+// Seen counts the secrets and versions whose reads are in memory, and the secrets among
+// them that wait to be stored.
+func (s *Service) Seen() (secrets, versions, waiting int) {
+	s.seen.mu.RLock()
+	defer s.seen.mu.RUnlock()
+	for _, a := range s.seen.seen {
+		versions += len(a.Versions)
+	}
+	return len(s.seen.seen), versions, len(s.seen.dirty)
+}
+
+// SettleAll takes everything seen for stored.
+func (s *Service) SettleAll() { s.seen.settle(s.seen.unstored(), nil) }
+
+// MaxSeen is the most versions whose reads are kept in memory.
+const MaxSeen = maxSeen

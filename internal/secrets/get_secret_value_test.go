@@ -123,6 +123,7 @@ func TestGetSecretValueAsks(t *testing.T) {
 	ck := b.askedBy(t, func() { must[smapi.GetSecretValueOutput](t, b, smapi.OpGetSecretValue, in) })
 	want := map[string]string{
 		"secretsmanager:SecretId": "s", "secretsmanager:VersionId": *token(1), "secretsmanager:VersionStage": "AWSCURRENT",
+		"secretsmanager:SecretPrimaryRegion": bedRegion,
 		"aws:ResourceTag/k": "v", "secretsmanager:ResourceTag/k": "v",
 	}
 	if diff := cmp.Diff(want, keysOf(ck)); diff != "" {

@@ -176,6 +176,8 @@ func authorize(ctx context.Context, c *call.Call, action string, id *identifier,
 		return c.Authorize(ctx, &ck)
 	}
 	ck.Resource, ck.ResourcePolicy = sec.ARN(), sec.ResourcePolicy
+	// A secret without replicas is its own primary.
+	ck.Keys = append(ck.Keys, contextKey("secretsmanager:SecretPrimaryRegion", sec.Region))
 	ck.Keys = appendTagKeys(ck.Keys, sec.Tags)
 	return c.Authorize(ctx, &ck)
 }

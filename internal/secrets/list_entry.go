@@ -8,7 +8,6 @@ import (
 // listEntry is what ListSecrets says of a secret: what DescribeSecret says, under
 // AWS's other name for the labels.
 func (s *Service) listEntry(v *store.Snap, sec *Secret) smapi.SecretListEntry {
-	day, _ := s.lastAccess(v, sec)
 	return smapi.SecretListEntry{
 		ARN:                    new(sec.ARN()),
 		Name:                   &sec.Name,
@@ -16,7 +15,7 @@ func (s *Service) listEntry(v *store.Snap, sec *Secret) smapi.SecretListEntry {
 		KmsKeyId:               nonEmpty(sec.KMSKeyID),
 		CreatedDate:            sec.Created.pointer(),
 		LastChangedDate:        sec.Changed.pointer(),
-		LastAccessedDate:       day.pointer(),
+		LastAccessedDate:       s.lastDay(v, sec).pointer(),
 		DeletedDate:            sec.DeleteAfter.pointer(),
 		Tags:                   wireTags(sec.Tags),
 		SecretVersionsToStages: stageMap(sec.Versions),

@@ -31,7 +31,7 @@ func (s *Service) ListSecretVersionIds(ctx context.Context, c *call.Call, in *sm
 		}
 		versions, next := versionPage(sec, isTrue(in.IncludeDeprecated), after, pageSize(in.MaxResults, listPageSize))
 		out = &smapi.ListSecretVersionIdsOutput{ARN: new(sec.ARN()), Name: &sec.Name, Versions: make([]smapi.SecretVersionsListEntry, 0, len(versions))}
-		_, days := s.lastAccess(v, sec)
+		days := s.accessDays(v, sec)
 		for _, ver := range versions {
 			out.Versions = append(out.Versions, versionEntry(ver, days[ver.ID]))
 		}

@@ -109,11 +109,17 @@ func (s *Service) gatherPage(v *store.Snap, q *secretQuery, after string, limit 
 		position string
 		secret   *Secret
 	}
-	var found []entry
-	work, seen := 0, 0
 	byName := secretQuery{scope: q.scope, sortBy: sortByName, namePrefix: q.namePrefix}
+	// First the number alone: while the records are not touched that takes little.
+	selected := 0
+	s.walk(v, &byName, "", func(string, *Secret) bool { selected++; return selected <= q.gather })
+	if selected > q.gather {
+		return secretPage{}, false
+	}
+	var found []entry
+	work := 0
 	s.walk(v, &byName, "", func(_ string, sec *Secret) bool {
-		if seen++; seen > q.gather || work > q.work {
+		if work > q.work {
 			return false
 		}
 		if !q.keeps(sec, &work) {
@@ -125,7 +131,7 @@ func (s *Service) gatherPage(v *store.Snap, q *secretQuery, after string, limit 
 		}
 		return true
 	})
-	if seen > q.gather || work > q.work {
+	if work > q.work {
 		return secretPage{}, false
 	}
 	slices.SortFunc(found, func(a, b entry) int {

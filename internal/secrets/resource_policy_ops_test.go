@@ -82,7 +82,7 @@ func TestResourcePolicyQuestions(t *testing.T) {
 	if len(asked) != 1 || asked[0].Action != "secretsmanager:PutResourcePolicy" || asked[0].Resource != *made.ARN || asked[0].ResourcePolicy != ownerPolicy {
 		t.Errorf("asked %+v, want PutResourcePolicy on %s under the old policy", asked, *made.ARN)
 	}
-	want := map[string]string{"secretsmanager:SecretId": "s", "secretsmanager:BlockPublicPolicy": "true"}
+	want := map[string]string{"secretsmanager:SecretId": "s", "secretsmanager:BlockPublicPolicy": "true", "secretsmanager:SecretPrimaryRegion": bedRegion}
 	got := map[string]string{}
 	for _, k := range asked[0].Keys {
 		got[k.Name] = strings.Join(k.Values, " ")

@@ -8,6 +8,7 @@ import (
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
+	"arca/internal/secrets"
 )
 
 func tags(pairs ...string) (list []smapi.Tag) {
@@ -94,6 +95,21 @@ func TestTagErrors(t *testing.T) {
 	}
 }
 
+// A quota made smaller leaves tags that are too many: they can be changed and removed.
+func TestTagQuotaMadeSmaller(t *testing.T) {
+	h := newHome(t, secrets.Quotas{})
+	b := h.bed
+	defer b.check(t)
+	b.create(t, "s", func(in *smapi.CreateSecretInput) { in.Tags = tags("a", "1", "b", "2", "c", "3") })
+	h.reopen(t, secrets.Quotas{Tags: 2})
+	must[smapi.TagResourceOutput](t, b, smapi.OpTagResource, &smapi.TagResourceInput{SecretId: "s", Tags: tags("b", "new")})
+	refused(t, b, smapi.OpTagResource, &smapi.TagResourceInput{SecretId: "s", Tags: tags("b", "newer", "d", "4")}, "InvalidParameterException: Too many tags")
+	must[smapi.UntagResourceOutput](t, b, smapi.OpUntagResource, &smapi.UntagResourceInput{SecretId: "s", TagKeys: []string{"a"}})
+	if diff := cmp.Diff(tags("b", "new", "c", "3"), b.describe(t, "s").Tags); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+}
+
 func TestTagAsks(t *testing.T) {
 	b := newBed(t)
 	b.create(t, "s", func(in *smapi.CreateSecretInput) { in.Tags = tags("team", "x") })
@@ -102,6 +118,7 @@ func TestTagAsks(t *testing.T) {
 	asked := b.questions()
 	want := map[string]string{
 		"secretsmanager:SecretId": "s", "aws:RequestTag/k": "v", "aws:TagKeys": "k",
+		"secretsmanager:SecretPrimaryRegion": bedRegion,
 		"aws:ResourceTag/team": "x", "secretsmanager:ResourceTag/team": "x",
 	}
 	if diff := cmp.Diff(want, keysOf(asked[0])); diff != "" {

@@ -13,6 +13,7 @@ func (s *Service) addTags(sec *Secret, tags []smapi.Tag) error {
 	if err := checkTags(tags); err != nil {
 		return err
 	}
+	before := len(sec.Tags)
 	for _, t := range tags {
 		at := slices.IndexFunc(sec.Tags, func(have Tag) bool { return have.Key == *t.Key })
 		if at >= 0 {
@@ -21,7 +22,8 @@ func (s *Service) addTags(sec *Secret, tags []smapi.Tag) error {
 		}
 		sec.Tags = append(sec.Tags, Tag{Key: *t.Key, Value: text(t.Value)})
 	}
-	if len(sec.Tags) > s.quotas.Tags {
+	// New values always pass, so that a quota made smaller later does not freeze them.
+	if n := len(sec.Tags); n > s.quotas.Tags && n > before {
 		return smapi.InvalidParameterException.Errorf("Too many tags")
 	}
 	return nil

@@ -14,6 +14,11 @@ import (
 // admit refuses what must not reach an operation whoever signed it: requests for
 // hosts we are not, and requests that a browser sends on behalf of another site.
 func (s *Server) admit(r *http.Request) *refusal {
+	// A request line can name its target in other forms than by a path. Signatures
+	// do not cover what these hold beyond host and path.
+	if u := r.URL; u.Opaque != "" || u.User != nil || u.Host != "" && u.Host != r.Host {
+		return &refusal{"target", api.SerializationException.Errorf("The target of the request cannot be read.")}
+	}
 	if !s.hosts.serves(r.Host) {
 		code := &api.Code{Name: "MisdirectedRequestException", Status: http.StatusMisdirectedRequest}
 		return &refusal{"host", code.Errorf("This server is not reached by the host name '%s'."+
@@ -78,7 +83,7 @@ func (h *hostRules) serves(hostPort string) bool {
 	if h.names[host] {
 		return true
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Zone() == "" {
 		return true
 	}
 	for _, s := range h.suffixes {
@@ -93,8 +98,11 @@ func (h *hostRules) serves(hostPort string) bool {
 func hostOf(hostPort string) string {
 	host := hostPort
 	if strings.HasPrefix(host, "[") {
-		host, _, _ = strings.Cut(host[1:], "]")
-		return host
+		inside, rest, _ := strings.Cut(host[1:], "]")
+		if rest != "" && rest[0] != ':' {
+			return hostPort
+		}
+		return inside
 	}
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
 		host = host[:i]
@@ -137,21 +145,22 @@ func (p *proxyRules) source(r *http.Request) string {
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	if len(p.nets) == 0 {
-		return host
-	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
 		return host
 	}
-	addr = addr.Unmap()
+	// A zone names an interface of ours, and in a header it can be any text.
+	addr = addr.Unmap().WithZone("")
+	if len(p.nets) == 0 {
+		return addr.String()
+	}
 	heard := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for i := len(heard) - 1; i >= 0 && p.trusts(addr); i-- {
 		next, err := netip.ParseAddr(strings.TrimSpace(heard[i]))
 		if err != nil {
 			break
 		}
-		addr = next.Unmap()
+		addr = next.Unmap().WithZone("")
 	}
 	return addr.String()
 }

@@ -29,16 +29,22 @@ func newRequestID() string {
 // answer sends an operation's output.
 func (x *exchange) answer(op *api.Operation, out any) {
 	buf := x.s.buffers.get()
-	defer x.s.buffers.put(buf)
 	buf.b = wire.AppendOutput(buf.b, op, out)
-	x.send(http.StatusOK, wire.ContentTypeJSON11, buf.b)
+	if err := x.send(http.StatusOK, wire.ContentTypeJSON11, buf.b); err != nil {
+		// A client that has gone cannot be told so. HTTP/2 may still be reading from the
+		// buffer when it says that the stream has ended; used again, the buffer could
+		// send one caller's secret to another.
+		return
+	}
+	x.s.buffers.put(buf)
 }
 
 // refuse answers a request that has no verified principal, and counts it.
 func (x *exchange) refuse(reason string, op *api.Operation, err *api.Error) {
 	x.s.metrics.refused(reason)
-	if n, ok := x.s.sample.take(); ok {
-		x.s.cfg.Logger.Warn("request refused", "reason", reason, "code", err.Code.Name, "source", x.s.proxies.source(x.r),
+	source := x.s.proxies.source(x.r)
+	if n, ok := x.s.sample.take(source); ok {
+		x.s.cfg.Logger.Warn("request refused", "reason", reason, "code", err.Code.Name, "source", source,
 			"request", x.id, "not_logged_before", n)
 	}
 	x.answerError(op, err, true)
@@ -49,18 +55,18 @@ func (x *exchange) fail(err *api.Error) { x.answerError(x.op, err, false) }
 
 func (x *exchange) answerError(op *api.Operation, err *api.Error, frontEnd bool) {
 	status, contentType, body := wire.RenderError(op, err, frontEnd)
-	x.send(status, contentType, body)
+	_ = x.send(status, contentType, body) // as in answer
 }
 
-func (x *exchange) send(status int, contentType string, body []byte) {
+func (x *exchange) send(status int, contentType string, body []byte) error {
 	h := x.w.Header()
 	// Written past Set so that the names go out as AWS spells them.
 	h[wire.HeaderRequestID] = []string{x.id}
 	h["Content-Type"] = []string{contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.w.WriteHeader(status)
-	// A client that has gone cannot be told so.
-	_, _ = x.w.Write(body)
+	_, err := x.w.Write(body)
+	return err
 }
 
 // answerText is for endpoints that people and probes read.

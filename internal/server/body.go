@@ -48,7 +48,8 @@ func (p *buffers) put(b *buffer) {
 
 // readBody reads a body of bounded size. Bodies that announce themselves as too large
 // are refused unread. What is returned is to be put back, whatever the refusal.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*buffer, *refusal) {
+func (x *exchange) readBody() (*buffer, *refusal) {
+	s, w, r := x.s, x.w, x.r
 	limit := s.cfg.Limits.BodyBytes
 	buf := s.buffers.get()
 	if r.ContentLength > int64(limit) {
@@ -59,7 +60,12 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*buffer, *ref
 	}
 	for {
 		if len(buf.b) == cap(buf.b) {
-			buf.grow(int(r.ContentLength) + 1)
+			size := max(int(r.ContentLength)+1, 2*cap(buf.b))
+			if !x.reserve(int64(size), s.memory.limit/2) {
+				endConnection(w, r)
+				return buf, overloaded()
+			}
+			buf.grow(size)
 		}
 		n, err := r.Body.Read(buf.b[len(buf.b):cap(buf.b)])
 		buf.b = buf.b[:len(buf.b)+n]
@@ -79,9 +85,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*buffer, *ref
 	}
 }
 
-// grow makes room for at least n bytes in all, or doubles. The old bytes are wiped.
+// grow makes room for n bytes in all. The old bytes are wiped.
 func (b *buffer) grow(n int) {
-	bigger := make([]byte, len(b.b), max(n, 2*cap(b.b)))
+	bigger := make([]byte, len(b.b), n)
 	copy(bigger, b.b)
 	clear(b.b)
 	b.b = bigger

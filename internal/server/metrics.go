@@ -1,11 +1,6 @@
 package server
 
-import (
-	"sync"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // Metrics are the edge's collectors; app registers them.
 type Metrics struct {
@@ -35,28 +30,3 @@ func (m *Metrics) refused(reason string) { m.unverified.WithLabelValues(reason).
 
 // Metrics gives the edge's collectors.
 func (s *Server) Metrics() *Metrics { return s.metrics }
-
-// sampleEvery is how often a refused request is logged at most: strangers must not
-// be able to fill a disk with log lines.
-const sampleEvery = time.Second
-
-// sampler lets one event through per interval and counts the others.
-type sampler struct {
-	mu      sync.Mutex
-	next    time.Time // guarded by mu
-	skipped int       // guarded by mu
-}
-
-// take reports whether this event is let through, and how many were not since the
-// last one that was.
-func (s *sampler) take() (skipped int, ok bool) {
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now.Before(s.next) {
-		s.skipped++
-		return 0, false
-	}
-	skipped, s.skipped, s.next = s.skipped, 0, now.Add(sampleEvery)
-	return skipped, true
-}

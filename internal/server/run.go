@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -33,6 +35,9 @@ type RunConfig struct {
 // opsDrain is for requests to the ops listener, which hold nobody up.
 const opsDrain = time.Second
 
+// opsConnections is plenty for probes, scrapers and somebody who looks for a fault.
+const opsConnections = 128
+
 // Run serves until ctx ends and then stops in order: it says it is not ready, takes
 // no more connections, finishes what is in flight, and only then closes the ops
 // listener. Requests that are still running after the drain time are cut off, and
@@ -46,20 +51,21 @@ func (s *Server) Run(ctx context.Context, rc RunConfig) error {
 	defer cutOff()
 	g, ctx := errgroup.WithContext(ctx)
 	api := newHTTPServer(requests, s, s.cfg.Limits, s.cfg.Logger)
+	apiListener := netutil.LimitListener(rc.API, s.cfg.Limits.Connections)
 	g.Go(func() error {
 		if rc.Certificate != nil {
 			api.TLSConfig = rc.Certificate.config()
-			return served("API", api.ServeTLS(rc.API, "", ""))
+			return served("API", api.ServeTLS(apiListener, "", ""))
 		}
-		return served("API", api.Serve(rc.API))
+		return served("API", api.Serve(apiListener))
 	})
 	if rc.Certificate != nil {
 		g.Go(func() error { return rc.Certificate.Run(ctx) })
 	}
 	var ops *http.Server
 	if rc.Ops != nil {
-		ops = newHTTPServer(requests, rc.OpsHandler, s.cfg.Limits, s.cfg.Logger)
-		g.Go(func() error { return served("ops", ops.Serve(rc.Ops)) })
+		ops = newHTTPServer(requests, s.keepBrowsersOut(rc.OpsHandler), s.cfg.Limits, s.cfg.Logger)
+		g.Go(func() error { return served("ops", ops.Serve(netutil.LimitListener(rc.Ops, opsConnections))) })
 	}
 	g.Go(func() error {
 		<-ctx.Done()
@@ -113,7 +119,7 @@ func newHTTPServer(base context.Context, h http.Handler, l Limits, log *slog.Log
 		DisableGeneralOptionsHandler: true,
 		Protocols:                    &http.Protocols{},
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 250,
+			MaxConcurrentStreams: 100, // the least that RFC 9113 recommends
 			MaxReadFrameSize:     64 << 10,
 		},
 	}
@@ -158,6 +164,22 @@ func NewOps(cfg OpsConfig) *Ops {
 
 // ServeHTTP answers one request.
 func (o *Ops) ServeHTTP(w http.ResponseWriter, r *http.Request) { o.mux.ServeHTTP(w, r) }
+
+// keepBrowsersOut refuses profiles under a host name that is none of ours: they are
+// costly and tell much, and a page that a browser shows could otherwise ask for them
+// under a name of its own. Probes and metrics have no such rule; they are reached by
+// whatever name the network gives the server.
+func (s *Server) keepBrowsersOut(ops http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/debug/") {
+			if ref := s.admit(r); ref != nil {
+				answerText(w, r, ref.err.Code.Status, ref.err.Message+"\n")
+				return
+			}
+		}
+		ops.ServeHTTP(w, r)
+	})
+}
 
 func (o *Ops) ready(w http.ResponseWriter, r *http.Request) {
 	if o.stopping.Load() {

@@ -53,8 +53,15 @@ type Config struct {
 	Limits         Limits
 }
 
-// Limits bound what one request may cost. A zero field has the stated default.
+// Limits bound what requests may cost, each and together. A zero field has the
+// stated default.
 type Limits struct {
+	// Connections that may be open at a time; further ones wait. 8192, or half of the
+	// files that the process may have open: the store and the audit log need theirs.
+	Connections int
+	// MemoryBytes bounds what all requests in progress hold, roughly; further ones are
+	// refused with status 503. 256 MiB.
+	MemoryBytes   int64
 	BodyBytes     int           // 1 MiB
 	HeaderBytes   int           // 64 KiB
 	HeaderTimeout time.Duration // to receive the header: 10 s
@@ -85,6 +92,12 @@ func (l *Limits) fill() {
 	if l.HeaderBytes <= 0 {
 		l.HeaderBytes = 64 << 10
 	}
+	if l.MemoryBytes <= 0 {
+		l.MemoryBytes = 256 << 20
+	}
+	if l.Connections <= 0 {
+		l.Connections = min(8192, maxOpenFiles()/2)
+	}
 }
 
 // Server is the API's handler. It is safe for concurrent use.
@@ -93,6 +106,7 @@ type Server struct {
 	hosts   hostRules
 	proxies proxyRules
 	buffers buffers
+	memory  memory
 	metrics *Metrics
 	sample  sampler
 }
@@ -104,7 +118,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("server: Do, Refused, Router, Verify, Now and Logger are required")
 	}
 	cfg.Limits.fill()
-	s := &Server{cfg: cfg, metrics: newMetrics()}
+	s := &Server{cfg: cfg, metrics: newMetrics(), memory: memory{limit: cfg.Limits.MemoryBytes}}
 	var err error
 	if s.hosts, err = newHostRules(cfg.Hosts); err != nil {
 		return nil, err
@@ -123,6 +137,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerText(w, r, http.StatusOK, "ok\n")
 		return
 	}
+	defer x.release()
+	if !x.reserve(requestBytes, s.memory.limit) {
+		endConnection(w, r)
+		ref := overloaded()
+		x.refuse(ref.reason, nil, ref.err)
+		return
+	}
 	if ref := s.admit(r); ref != nil {
 		x.refuse(ref.reason, nil, ref.err)
 		return
@@ -137,11 +158,13 @@ type exchange struct {
 	r  *http.Request
 	id string
 	op *api.Operation // nil until it is known
+	// reserved is this request's part of Server.memory.
+	reserved int64
 }
 
 func (x *exchange) serve() {
 	s := x.s
-	body, ref := s.readBody(x.w, x.r)
+	body, ref := x.readBody()
 	defer s.buffers.put(body)
 	if ref != nil {
 		x.refuse(ref.reason, nil, ref.err)

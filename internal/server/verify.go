@@ -243,7 +243,9 @@ func (c *keyCache) get(s *sigv4.Signed, cred *Credential) (sigv4.SigningKey, err
 	if c.keys == nil || len(c.keys) >= maxKeys || s.Day > c.day {
 		c.keys = make(map[cacheScope]derivedKey)
 	}
-	c.day = max(c.day, s.Day)
+	// As they are, these are pieces of one long header, which the map would keep.
+	scope = cacheScope{strings.Clone(s.AccessKeyID), strings.Clone(s.Day), strings.Clone(s.Region), strings.Clone(s.Service)}
+	c.day = max(c.day, scope.day)
 	c.keys[scope] = derivedKey{bytes.Clone(cred.Fingerprint), key}
 	return key, nil
 }

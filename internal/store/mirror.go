@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -220,12 +221,31 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	}
 	m.dirty[t.index] = true
 	w.records.Set(e.key, e)
+	// Most changes of a record leave most of its index keys as they are. Setting one
+	// replaces the item that stands there, for items are ordered by index key and record
+	// key; only those that are no longer wanted are deleted.
+	var few [8]indexKey
+	gone := few[:0]
 	if existed {
-		t.eachIndexKey(old, func(i int, key string) { w.indexes[i].Delete(indexItem{key, old}) })
+		t.eachIndexKey(old, func(i int, key string) { gone = append(gone, indexKey{i, key}) })
 	} else {
 		t.count(e.key, 1)
 	}
-	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].Set(indexItem{key, e}) })
+	t.eachIndexKey(e, func(i int, key string) {
+		w.indexes[i].Set(indexItem{key, e})
+		if at := slices.Index(gone, indexKey{i, key}); at >= 0 {
+			gone = slices.Delete(gone, at, at+1)
+		}
+	})
+	for _, k := range gone {
+		w.indexes[k.index].Delete(indexItem{k.key, old})
+	}
+}
+
+// indexKey is an ordering key in one of a table's indexes.
+type indexKey struct {
+	index int
+	key   string
 }
 
 func (m *mirror) removeLocked(t *table, e *entry, rev int64) {

@@ -1,0 +1,314 @@
+// Package docs_test holds the documentation to its word: every command, program and
+// configuration in README.md and docs/*.md is tried, and links, flags and targets must
+// exist. A block that cannot be tried says why in a comment of the page's source:
+//
+//	<!-- test: skip, REASON -->
+//
+// Other comments say how a reader uses the block below: "serve" for a command that
+// stays, "file PATH" for the contents of a file, "in checkout" for a command that
+// belongs there. A block tagged text is what the block above prints, or a part of it.
+package docs_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// binary is the arca the pages are tried with, built as the README says.
+var binary string
+
+func TestMain(m *testing.M) {
+	code, err := runTests(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runTests(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "arca-docs-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "bin", "arca")
+	if out, err := exec.Command("make", "-C", root, "build", "BIN="+binary).CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("make build: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+func TestBlocks(t *testing.T) {
+	// The exact programs the pages are about: others may be in PATH and mean nothing.
+	for _, needed := range []string{"/usr/bin/aws", "/usr/bin/python3", "../conformance/js/node_modules"} {
+		if _, err := os.Stat(needed); err != nil {
+			t.Fatalf("%v: make test-deps installs it", err)
+		}
+	}
+	for _, page := range userPages(t) {
+		blocks := blocksOf(t, page)
+		if len(blocks) == 0 {
+			continue
+		}
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			t.Parallel()
+			r := newReader(t)
+			if filepath.Base(page) == "operations.md" {
+				r.hasRunServer()
+			}
+			printed := ""
+			for _, b := range blocks {
+				if b.lang == "text" {
+					if !strings.Contains(printed, b.text) {
+						t.Errorf("%v: the block above prints\n%s\nand not\n%s", b, printed, b.text)
+					}
+					continue
+				}
+				printed = r.use(b)
+			}
+		})
+	}
+}
+
+// hasRunServer leaves what a page about an installed server starts from: its
+// configuration and the data of a server that is stopped.
+func (r *reader) hasRunServer() {
+	config := block{page: "setup", lang: "toml", text: read(r.t, filepath.Join(root, "deploy", "arca.toml")), how: "file /etc/arca/arca.toml"}
+	r.use(config)
+	r.use(block{page: "setup", lang: "sh", text: "arca server --config /etc/arca/arca.toml\n", how: "serve"})
+	r.stopServers()
+}
+
+var languages = []string{"sh", "toml", "python", "go", "js", "hcl", "yaml", "text"}
+
+func TestBlocksAreMarked(t *testing.T) {
+	for _, page := range userPages(t) {
+		for _, b := range blocksOf(t, page) {
+			if !slices.Contains(languages, b.lang) {
+				t.Errorf("%v: the language %q is not one of %v", b, b.lang, languages)
+			}
+			if (b.lang == "hcl" || b.lang == "yaml") && !strings.HasPrefix(b.how, "skip, ") {
+				t.Errorf("%v: %s is not run: say why", b, b.lang)
+			}
+			if strings.HasPrefix(b.how, "skip") && len(strings.TrimPrefix(b.how, "skip, ")) < 10 {
+				t.Errorf("%v: %q gives no reason", b, b.how)
+			}
+		}
+	}
+}
+
+// The page prints what to paste: that works, too.
+func TestWelcome(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
+	r.serve(block{page: "welcome"}, r.here("sh", "make run\n"))
+	// The first line is there before the rest.
+	said := r.shell(block{page: "welcome"}, "until grep Ctrl-C "+r.servers[0].output+"; do sleep 0.1; done; cat "+r.servers[0].output)
+	var paste strings.Builder
+	for line := range strings.Lines(said) {
+		if cmd := strings.TrimSpace(line); strings.HasPrefix(cmd, "export ") || strings.HasPrefix(cmd, "aws ") {
+			paste.WriteString(cmd + "\n")
+		}
+	}
+	if got := r.shell(block{page: "welcome"}, paste.String()); !strings.Contains(got, `"it works"`) {
+		t.Errorf("the lines\n%sprint\n%s", paste.String(), got)
+	}
+}
+
+// The table of the ops listener, on a server with the configuration that is shipped.
+func TestOpsPaths(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
+	r.use(block{lang: "toml", text: read(t, "../deploy/arca.toml"), how: "file /etc/arca/arca.toml"})
+	r.use(block{lang: "sh", text: "arca server --config /etc/arca/arca.toml\n", how: "serve"})
+	paths := regexp.MustCompile("(?m)^\\| `(/[a-z]+)` \\|").FindAllStringSubmatch(prose(t, "server.md"), -1)
+	if len(paths) < 3 {
+		t.Fatalf("server.md names the paths %v: the test has lost its way", paths)
+	}
+	for _, path := range paths {
+		url := r.here("", "http://127.0.0.1:9464") + path[1]
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || len(body) == 0 {
+			t.Errorf("%s answers %d %q, %v", path[1], resp.StatusCode, body, err)
+		}
+	}
+}
+
+func TestServiceUnit(t *testing.T) {
+	const verify = "/usr/bin/systemd-analyze"
+	if _, err := os.Stat(verify); err != nil {
+		t.Fatalf("%v: make test-deps installs it", err)
+	}
+	// What the unit starts must be there.
+	unit := strings.ReplaceAll(read(t, "../deploy/arca.service"), "/usr/local/bin/arca", binary)
+	path := filepath.Join(t.TempDir(), "arca.service")
+	if err := os.WriteFile(path, []byte(unit), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// It only warns of names it does not know.
+	out, err := exec.Command(verify, "verify", "--man=no", path).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+	if !strings.Contains(unit, "--config /etc/arca/arca.toml") || !strings.Contains(read(t, "../deploy/arca.toml"), `"/var/lib/arca/`) {
+		t.Error("unit and configuration no longer name the folders that server.md installs to")
+	}
+}
+
+// Terraform's own parser would come with a download; this knows the little that the
+// pages use.
+func TestTerraformSyntax(t *testing.T) {
+	lines := []*regexp.Regexp{
+		regexp.MustCompile(`^\w+ +("\w+" +)*\{$`),
+		regexp.MustCompile(`^\w+ += ("[^"]*"|true|false|\d+)$`),
+		regexp.MustCompile(`^\}$`),
+	}
+	for _, b := range blocksOf(t, "clients.md") {
+		if b.lang != "hcl" {
+			continue
+		}
+		depth := 0
+		for line := range strings.Lines(b.text) {
+			line = strings.TrimSpace(line)
+			if line != "" && !slices.ContainsFunc(lines, func(re *regexp.Regexp) bool { return re.MatchString(line) }) {
+				t.Errorf("%v: %s", b, line)
+			}
+			depth += strings.Count(line, "{") - strings.Count(line, "}")
+		}
+		if depth != 0 {
+			t.Errorf("%v: braces do not match", b)
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+func TestLinks(t *testing.T) {
+	for _, page := range allPages(t) {
+		for _, m := range link.FindAllStringSubmatch(prose(t, page), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			file, anchor, _ := strings.Cut(m[1], "#")
+			path := page
+			if file != "" {
+				path = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", page, m[1])
+			} else if anchor != "" && !slices.Contains(anchors(t, path), anchor) {
+				t.Errorf("%s: %s has no heading for the link %s", page, path, m[1])
+			}
+		}
+	}
+}
+
+// anchors are the names of a page's headings, as Git hosts make them.
+func anchors(t *testing.T, page string) []string {
+	t.Helper()
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(prose(t, page), -1) {
+		name := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+func TestMakeTargets(t *testing.T) {
+	makefile := read(t, "../Makefile")
+	named := 0
+	for _, page := range allPages(t) {
+		// In blocks and in code spans, not in prose ("make test data").
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(read(t, page), -1) {
+			named++
+			if !regexp.MustCompile(`(?m)^` + m[1] + `:`).MatchString(makefile) {
+				t.Errorf("%s: there is no make %s", page, m[1])
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no page names a target: the test has lost its way")
+	}
+}
+
+var (
+	arcaCommand = regexp.MustCompile("(?m)(?:^|[`(/])arca ((?:[a-z]+)(?: [a-z]+)*)([^`\n]*)")
+	longFlag    = regexp.MustCompile(`--[a-z][a-z-]+`)
+)
+
+// Commands that pages only mention must exist, with their flags.
+func TestCommandsExist(t *testing.T) {
+	help := make(map[string]string)
+	helpOf := func(words []string) string {
+		key := strings.Join(words, " ")
+		if help[key] == "" {
+			out, _ := exec.Command(binary, append(slices.Clone(words), "--help")...).CombinedOutput() // a failure shows below
+			help[key] = string(out)
+		}
+		return help[key]
+	}
+	named := 0
+	for _, page := range allPages(t) {
+		for _, m := range arcaCommand.FindAllStringSubmatch(read(t, page), -1) {
+			words := strings.Fields(m[1])
+			// Behind the command stand arguments; the usage line tells them apart.
+			for len(words) > 0 && !strings.Contains(helpOf(words), "\n  arca "+strings.Join(words, " ")) {
+				words = words[:len(words)-1]
+			}
+			if len(words) == 0 {
+				t.Errorf("%s: there is no command arca %s", page, m[1])
+				continue
+			}
+			named++
+			for _, flag := range longFlag.FindAllString(m[2], -1) {
+				if !strings.Contains(helpOf(words), flag) {
+					t.Errorf("%s: arca %s has no flag %s", page, m[1], flag)
+				}
+			}
+		}
+	}
+	if named < 10 {
+		t.Errorf("%d commands were found: the test has lost its way", named)
+	}
+}
+
+// dev.md has every option of arca dev, and no other.
+func TestDevOptions(t *testing.T) {
+	out, err := exec.Command(binary, "dev", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := func(re, text string) []string {
+		var names []string
+		for _, m := range regexp.MustCompile(re).FindAllStringSubmatch(text, -1) {
+			names = append(names, m[1])
+		}
+		slices.Sort(names)
+		return names
+	}
+	want := flags(`(?m)^ +(?:-\w, )?(--[a-z-]+) `, string(out))
+	want = slices.DeleteFunc(want, func(f string) bool { return f == "--help" })
+	if got := flags("(?m)^\\| `(--[a-z-]+)[ `]", prose(t, "dev.md")); !slices.Equal(got, want) {
+		t.Errorf("dev.md has the options %v, arca dev has %v", got, want)
+	}
+}
+
+func TestREADMEIsOneScreen(t *testing.T) {
+	if n := strings.Count(read(t, "../README.md"), "\n"); n > 60 {
+		t.Errorf("README.md has %d lines", n)
+	}
+}

@@ -1,0 +1,51 @@
+package server
+
+import (
+	"math"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+
+	"arca/internal/api"
+)
+
+// requestBytes is what a request counts for besides a body of more than a few
+// kilobytes: its header, goroutine and buffers.
+const requestBytes = 16 << 10
+
+// memory counts what the requests in progress hold. It is a bound against running
+// out of memory, not an account of every byte.
+type memory struct {
+	limit int64
+	held  atomic.Int64
+}
+
+// reserve adds n bytes to what the request holds, unless all requests together would
+// then hold more than limit. Large bodies get half of the memory at most, so that
+// they cannot keep out the small requests that most are.
+func (x *exchange) reserve(n, limit int64) bool {
+	m := &x.s.memory
+	if m.held.Add(n) > limit {
+		m.held.Add(-n)
+		return false
+	}
+	x.reserved += n
+	return true
+}
+
+func (x *exchange) release() { x.s.memory.held.Add(-x.reserved) }
+
+// overloaded is the answer of a server that has its hands full. SDKs try again.
+func overloaded() *refusal {
+	code := &api.Code{Name: "ServiceUnavailable", Status: http.StatusServiceUnavailable}
+	return &refusal{"overloaded", code.Errorf("The server is handling too many requests. Try again.")}
+}
+
+// maxOpenFiles is how many files and connections the process may have open.
+func maxOpenFiles() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Cur > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return int(l.Cur)
+}
