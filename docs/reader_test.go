@@ -93,17 +93,18 @@ func (r *reader) must(err error) {
 // session is the file that carries variables from one block to the next.
 func (r *reader) session() string { return filepath.Join(r.dir, "session.sh") }
 
-// here is text with the fixed places of the pages replaced. A server whose address
-// is left to its default gets the address that stands for the default.
+// here is text with the fixed places of the pages replaced. Where a
+// command leaves the address to its default, it is told what stands for the default.
 func (r *reader) here(lang, text string) string {
 	replaced := strings.NewReplacer(r.places...)
 	var out strings.Builder
 	for line := range strings.Lines(text) {
 		switch {
 		case lang == "sh" && strings.TrimSpace(line) == "make run":
-			line = makeRun(r.t)
-			fallthrough
-		case lang == "sh" && strings.Contains(line, "arca dev") && !strings.Contains(line, "dev clock") && !strings.Contains(line, "--listen"):
+			line = makeRun(r.t) + " --listen 127.0.0.1:4566\n"
+		case lang == "sh" && strings.HasPrefix(line, "arca dev clock"):
+			line = strings.Replace(line, "arca dev clock", "arca dev clock --endpoint http://127.0.0.1:4566", 1)
+		case lang == "sh" && strings.HasPrefix(line, "arca dev") && !strings.Contains(line, "--listen"):
 			line = strings.Replace(line, "arca dev", "arca dev --listen 127.0.0.1:4566", 1)
 		case lang == "toml" && strings.HasPrefix(line, "data_dir") && !strings.Contains("\n"+text, "\nlisten"):
 			line = "listen = \"127.0.0.1:8443\"\n" + line
@@ -203,7 +204,8 @@ func (r *reader) script(text string) string {
 }
 
 func (r *reader) command(script string) *exec.Cmd {
-	cmd := exec.CommandContext(r.t.Context(), "/bin/bash", script)
+	// Without the test's context: that ends before the servers are stopped.
+	cmd := exec.Command("/bin/bash", script)
 	cmd.Dir, cmd.Env = filepath.Join(r.dir, "work"), r.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
@@ -319,5 +321,5 @@ func makeRun(t *testing.T) string {
 		t.Fatalf("make -n run: %v\n%s", err, out)
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return lines[len(lines)-1] + "\n"
+	return lines[len(lines)-1]
 }

@@ -4,12 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 time=${1:?usage: fuzz.sh TIME}
 
-# go test -list names targets without their package, hence package by package; only
-# those that have any are asked.
-while read -r dir; do
-	pkg=./$dir
-	for target in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
-		echo "fuzz $pkg $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$pkg"
-	done
-done < <(grep -rl --include='*_test.go' '^func Fuzz' internal cmd conformance | xargs -r -n1 dirname | sort -u)
+# Go fuzzes one target at a time, so the targets are named one by one.
+grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' cmd conformance internal | sort | while IFS=: read -r file target; do
+	echo "fuzz $(dirname "$file") ${target#func }"
+	go test -run '^$' -fuzz "^${target#func }\$" -fuzztime "$time" "./$(dirname "$file")" </dev/null
+done

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,6 +30,7 @@ type client struct {
 	endpoint string
 	region   string
 	creds    aws.Credentials
+	http     *http.Client
 }
 
 // endpointFlag is the flag every command has that talks to a server.
@@ -37,7 +41,7 @@ func endpointFlag(cmd *cobra.Command, endpoint *string) {
 // newClient finds endpoint and credentials the way AWS clients do; on loopback,
 // where the environment names none, the development credentials are used.
 func newClient(ctx context.Context, endpoint string, getenv func(string) string) (*client, error) {
-	c := &client{endpoint: endpoint, region: "us-east-1"}
+	c := &client{endpoint: endpoint, region: "us-east-1", http: http.DefaultClient}
 	if c.endpoint == "" {
 		c.endpoint = getenv("AWS_ENDPOINT_URL")
 	}
@@ -46,7 +50,12 @@ func newClient(ctx context.Context, endpoint string, getenv func(string) string)
 	}
 	u, err := url.Parse(c.endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usageError{fmt.Errorf("endpoint %q is not of the form http://host:port", c.endpoint)}
+		return nil, usageError{error: fmt.Errorf("endpoint %q is not of the form http://host:port", c.endpoint)}
+	}
+	if bundle := getenv("AWS_CA_BUNDLE"); bundle != "" {
+		if c.http, err = trusting(bundle); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
 		if r := getenv(name); r != "" {
@@ -70,6 +79,22 @@ func newClient(ctx context.Context, endpoint string, getenv func(string) string)
 	return c, nil
 }
 
+// trusting is a client that trusts the certificates of a file, as AWS clients do with
+// AWS_CA_BUNDLE.
+func trusting(bundle string) (*http.Client, error) {
+	pem, err := os.ReadFile(bundle)
+	if err != nil {
+		return nil, fmt.Errorf("read AWS_CA_BUNDLE: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("AWS_CA_BUNDLE %s holds no certificate", bundle)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone() // it is one unless somebody replaced it
+	t.TLSClientConfig = &tls.Config{RootCAs: pool}
+	return &http.Client{Transport: t}, nil
+}
+
 // maxAnswerBytes bounds what a command reads from a server.
 const maxAnswerBytes = 1 << 20
 
@@ -91,9 +116,13 @@ func (c *client) call(ctx context.Context, operation string, in, out any) error 
 	if err := v4.NewSigner().SignHTTP(ctx, c.creds, req, hex.EncodeToString(sum[:]), "arca", c.region, time.Now()); err != nil {
 		return fmt.Errorf("sign request: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("reach %s: %w", c.endpoint, err)
+		var about *url.Error // says method and URL again
+		if errors.As(err, &about) {
+			err = about.Err
+		}
+		return fmt.Errorf("no answer from %s (is `arca dev` running there? --endpoint names another): %w", c.endpoint, err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,10 @@ type environment struct {
 var errProblems = errors.New("problems were found")
 
 // usageError marks a mistake of the command line.
-type usageError struct{ error }
+type usageError struct {
+	error
+	command string // whose help tells more; "" is arca itself
+}
 
 func run(args []string, in io.Reader, out, errOut io.Writer, getenv func(string) string) int {
 	// A second signal ends the process at once, should a clean stop take too long.
@@ -57,7 +61,8 @@ func run(args []string, in io.Reader, out, errOut io.Writer, getenv func(string)
 	case errors.Is(err, errProblems):
 		return exitProblems
 	case errors.As(err, &usage):
-		fmt.Fprintf(errOut, "arca: %v\nRun 'arca --help' for usage.\n", err)
+		command := cmp.Or(usage.command, "arca")
+		fmt.Fprintf(errOut, "arca: %v\nRun '%s --help' for usage.\n", err, command)
 		return exitUsage
 	default:
 		fmt.Fprintf(errOut, "arca: %v\n", err)
@@ -79,7 +84,7 @@ boto3, the AWS CLI, the AWS SDKs and Terraform work with it once their endpoint 
 		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	root.AddCommand(newDev(env), newServer(env), newFsck(env), newStore(env), newVersion(env))
 	return root
 }
@@ -87,7 +92,7 @@ boto3, the AWS CLI, the AWS SDKs and Terraform work with it once their endpoint 
 // noArgs refuses what is neither a subcommand nor a flag, with our exit code.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())}
+		return usageError{fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0]), cmd.CommandPath()}
 	}
 	return nil
 }
@@ -99,7 +104,7 @@ func exactArgs(n int) cobra.PositionalArgs {
 			return noArgs(cmd, args)
 		}
 		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
-			return usageError{err}
+			return usageError{fmt.Errorf("%s takes %d argument(s), not %d", cmd.CommandPath(), n, len(args)), cmd.CommandPath()}
 		}
 		return nil
 	}
@@ -118,7 +123,7 @@ func (l *logFlags) add(cmd *cobra.Command, level string) {
 func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(l.level)); err != nil {
-		return nil, usageError{fmt.Errorf("--log-level %q is not debug, info, warn or error", l.level)}
+		return nil, usageError{error: fmt.Errorf("--log-level %q is not debug, info, warn or error", l.level)}
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	switch l.format {
@@ -127,5 +132,5 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
 	}
-	return nil, usageError{fmt.Errorf("--log-format %q is not text or json", l.format)}
+	return nil, usageError{error: fmt.Errorf("--log-format %q is not text or json", l.format)}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,9 @@ func (o *offline) with(ctx context.Context, env *environment, fn func(a *app.App
 		return err
 	}
 	a, err := app.OpenOffline(ctx, cfg, given, log)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; --data-dir or --config names another place", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -82,6 +83,9 @@ func configFlag(cmd *cobra.Command, path *string) {
 // a misspelt setting must not be a setting that is off.
 func readConfig(path string) (cfg app.Config, err error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return cfg, fmt.Errorf("there is no configuration file %s: name one with --config. A first one is the line data_dir = \"/var/lib/arca/data\"", path)
+	}
 	if err != nil {
 		return cfg, fmt.Errorf("read configuration: %w", err)
 	}

@@ -43,6 +43,7 @@ func TestPutSecretValueLabels(t *testing.T) {
 		{"named others", [][]string{nil, nil, {"one", "two"}}, versions{"v1": {"AWSPREVIOUS"}, "v2": {"AWSCURRENT"}, "v3": {"one", "two"}}},
 		{"pending", [][]string{nil, {"AWSPENDING"}}, versions{"v1": {"AWSCURRENT"}, "v2": {"AWSPENDING"}}},
 		{"custom labels stay", [][]string{nil, {"AWSCURRENT", "PUT0"}, nil, nil}, versions{"v2": {"PUT0"}, "v3": {"AWSPREVIOUS"}, "v4": {"AWSCURRENT"}}},
+		{"pending leaves any other version", [][]string{nil, {"AWSPENDING"}, nil}, versions{"v1": {"AWSPREVIOUS"}, "v3": {"AWSCURRENT"}}},
 		{"pending leaves the old current", [][]string{nil, {"AWSCURRENT", "AWSPENDING"}, nil}, versions{"v2": {"AWSPREVIOUS"}, "v3": {"AWSCURRENT"}}},
 		{"some labels taken over", [][]string{nil, {"one", "two", "three"}, {"one", "two", "four"}}, versions{"v1": {"AWSCURRENT"}, "v2": {"three"}, "v3": {"four", "one", "two"}}},
 		{"all labels taken over", [][]string{nil, {"one", "two"}, {"one", "two"}}, versions{"v1": {"AWSCURRENT"}, "v3": {"one", "two"}}},

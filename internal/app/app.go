@@ -25,6 +25,7 @@ import (
 	"arca/internal/iam"
 	"arca/internal/kms"
 	"arca/internal/secrets"
+	"arca/internal/server"
 	"arca/internal/space"
 	"arca/internal/store"
 )
@@ -45,7 +46,10 @@ type App struct {
 
 	mode   mode
 	expiry *secrets.Expiry
-	front  *front // nil until listen
+
+	// edge and listeners are set by listen, and stay empty when nothing is served.
+	edge      *server.Server
+	listeners server.RunConfig
 
 	// background runs from open to close; stopBackground ends it.
 	background     *errgroup.Group
@@ -74,13 +78,14 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	a := &App{cfg: cfg, log: log, mode: m, registry: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
-			a.Close()
+			err = errors.Join(err, a.Close())
 		}
 	}()
+	defer m.rootKey.Wipe() // the store has opened its keyring by then, or never will
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create data_dir: %w", err)
 	}
-	if cfg.RootKey.Kind == "file" {
+	if cfg.RootKey.Kind == keyKindFile {
 		if err := os.MkdirAll(cfg.keysDir(), 0o700); err != nil {
 			return nil, fmt.Errorf("create folder of root_key.file: %w", err)
 		}
@@ -93,9 +98,7 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 		return nil, fmt.Errorf("look at free disk space: %w", err)
 	}
 	a.attach()
-	err = a.store.Open(ctx)
-	m.rootKey.Wipe()
-	if err != nil {
+	if err := a.store.Open(ctx); err != nil {
 		return nil, fmt.Errorf("open store in %s: %w", cfg.DataDir, err)
 	}
 	if err := a.clock.Load(ctx); err != nil {
@@ -191,7 +194,9 @@ func (a *App) runEngines(ctx context.Context) error {
 		tick := time.NewTicker(engineInterval)
 		defer tick.Stop()
 		for {
-			if err := a.expiry.Step(ctx, a.clock.Now()); err != nil && ctx.Err() == nil {
+			if a.gate(false) != nil {
+				// What is due stays due; package space has said why.
+			} else if err := a.expiry.Step(ctx, a.clock.Now()); err != nil && ctx.Err() == nil {
 				a.log.Warn("expiry step did not finish; it is tried again", "error", err.Error())
 			}
 			select {
@@ -204,7 +209,8 @@ func (a *App) runEngines(ctx context.Context) error {
 }
 
 // tidy does what every node does for itself: it writes audit lines that could not be
-// written when they were due, and stores days of last access.
+// written when they were due, or of which nobody knew whether they were, and stores
+// days of last access.
 func (a *App) tidy(ctx context.Context) error {
 	tick := time.NewTicker(engineInterval)
 	defer tick.Stop()
@@ -215,6 +221,8 @@ func (a *App) tidy(ctx context.Context) error {
 		case <-tick.C:
 			if err := a.dispatch.Settle(ctx); err != nil {
 				a.log.Error("audit log cannot be written; calls are refused until it can", "error", err.Error())
+			} else if err := a.dispatch.Recover(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("audit records of changes whose outcome was unknown are written later", "error", err.Error())
 			}
 			if a.gate(false) != nil {
 				continue
@@ -231,7 +239,8 @@ func (a *App) tidy(ctx context.Context) error {
 // server cannot do without.
 func (a *App) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.front.serve(ctx) })
+	g.Go(func() error { return a.edge.Run(ctx, a.listeners) })
+	g.Go(func() error { return a.renewCertificate(ctx) })
 	g.Go(func() error { return a.runEngines(ctx) })
 	g.Go(func() error { return a.tidy(ctx) })
 	g.Go(func() error {
@@ -243,15 +252,30 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	err := g.Wait()
+	a.lastFlush()
 	return errors.Join(err, a.Close())
 }
 
-// Close ends everything that open started. Idempotent.
+// lastFlushTimeout bounds what a stop spends on what a crash may lose.
+const lastFlushTimeout = 5 * time.Second
+
+// lastFlush stores the days of last access that the last requests left.
+func (a *App) lastFlush() {
+	if a.gate(false) != nil || a.backgroundCtx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastFlushTimeout)
+	defer cancel()
+	if err := a.secrets.FlushAccess(ctx); err != nil {
+		a.log.Warn("days of last access since the last flush are lost", "error", err.Error())
+	}
+}
+
+// Close ends everything that open started. Idempotent, but not to be called beside
+// Run, which ends with it.
 func (a *App) Close() error {
 	var errs []error
-	if a.front != nil {
-		a.front.close()
-	}
+	a.closeListeners()
 	if a.stopBackground != nil {
 		a.stopBackground()
 		if err := a.background.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -269,14 +293,14 @@ func (a *App) Close() error {
 }
 
 // Addr is the address the API listens on, with the real port.
-func (a *App) Addr() string { return a.front.run.API.Addr().String() }
+func (a *App) Addr() string { return a.listeners.API.Addr().String() }
 
 // OpsAddr is the address of the ops listener, "" without one.
 func (a *App) OpsAddr() string {
-	if a.front.run.Ops == nil {
+	if a.listeners.Ops == nil {
 		return ""
 	}
-	return a.front.run.Ops.Addr().String()
+	return a.listeners.Ops.Addr().String()
 }
 
 // URL is what clients set as their endpoint.

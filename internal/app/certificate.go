@@ -25,6 +25,8 @@ const (
 	ownCertificateLife = 397 * 24 * time.Hour
 	// ownCertificateRenewal is how long before its end an own certificate is replaced.
 	ownCertificateRenewal = 30 * 24 * time.Hour
+	// ownCertificateLook is how often a running server looks whether that time has come.
+	ownCertificateLook = 12 * time.Hour
 )
 
 // ensureOwnCertificate returns the certificate and key files of a self-signed
@@ -44,9 +46,6 @@ func (c *Config) ensureOwnCertificate(now time.Time) (certFile, keyFile, fingerp
 	der, keyDER, err := makeCertificate(names, now)
 	if err != nil {
 		return "", "", "", fmt.Errorf("make own certificate: %w", err)
-	}
-	if err := os.MkdirAll(c.keysDir(), 0o700); err != nil {
-		return "", "", "", fmt.Errorf("make folder of own certificate: %w", err)
 	}
 	// The key is replaced first. A crash in between leaves a pair that does not fit,
 	// which the next start finds and replaces.
@@ -134,16 +133,4 @@ func makeCertificate(names []string, now time.Time) (der, keyDER []byte, err err
 func fingerprintOf(der []byte) string {
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:])
-}
-
-// replaceFile puts a whole new file in place of path, for its owner only.
-func replaceFile(path string, data []byte) error {
-	tmp := path + ".new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := writeNew(tmp, data); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -28,8 +29,9 @@ type Config struct {
 	// OpsListen is the address of /healthz, /readyz and /metrics [ops_listen]. Empty:
 	// no such listener. It has no authentication: keep it on a private address.
 	OpsListen string `toml:"ops_listen"`
-	// Hosts are the host names clients use, besides the listening address and the
-	// loopback names [hosts]. A request for another host is refused.
+	// Hosts are the host names clients use, besides addresses and the loopback names;
+	// "*.example.com" stands for every name that ends so [hosts]. A request for another
+	// host is refused.
 	Hosts []string `toml:"hosts"`
 	// Regions that are served [regions]. Default: every region of AWS's list.
 	Regions []string `toml:"regions"`
@@ -37,11 +39,12 @@ type Config struct {
 	// [trusted_proxies].
 	TrustedProxies []string `toml:"trusted_proxies"`
 	// Account is the 12-digit id of the first account [account]. Default: drawn at random
-	// when the store is created.
+	// when the store is created. Data that was set up for another account is refused.
 	Account string `toml:"account"`
 	// CredentialsFile receives the root credentials that the first start makes, as one
-	// JSON object, mode 0600 [credentials_file]. Default: root-credentials.json beside
-	// the root key. Not written when the environment gives the credentials.
+	// JSON object, mode 0600 [credentials_file]. It must not lie inside DataDir.
+	// Default: root-credentials.json beside the root key, or in the folder
+	// DataDir + ".keys". Not written when the environment gives the credentials.
 	CredentialsFile string `toml:"credentials_file"`
 	// ShutdownSeconds is how long a stop waits for requests in flight
 	// [shutdown_seconds]. Default: 30.
@@ -61,7 +64,8 @@ type Config struct {
 type TLSConfig struct {
 	// CertFile and KeyFile are PEM files [tls.cert_file, tls.key_file]. They are read
 	// again when they are replaced. Empty: the server makes a certificate of its own
-	// for Hosts, beside the root key, and renews it.
+	// for Hosts, in the folder of the root key or in DataDir + ".keys", and replaces it
+	// a month before it ends.
 	CertFile string `toml:"cert_file"`
 	KeyFile  string `toml:"key_file"`
 	// Off serves plain HTTP [tls.off]. For loopback and for listeners behind a proxy
@@ -73,11 +77,12 @@ type TLSConfig struct {
 type RootKeyConfig struct {
 	// Kind is "file" or "passphrase" [root_key.kind]. Default: file.
 	Kind string `toml:"kind"`
-	// File is the path of the root key [root_key.file]. It must not lie inside
-	// DataDir. Default: root.key in the folder DataDir + ".keys".
+	// File is the path of the root key, for kind "file" [root_key.file]. It must not lie
+	// inside DataDir. Default: root.key in the folder DataDir + ".keys".
 	File string `toml:"file"`
-	// PassphraseFile holds the passphrase, one line [root_key.passphrase_file].
-	// Default: the environment variable ARCA_ROOT_PASSPHRASE.
+	// PassphraseFile holds the passphrase, one line, for kind "passphrase"
+	// [root_key.passphrase_file]. It must not lie inside DataDir. Default: the
+	// environment variable ARCA_ROOT_PASSPHRASE.
 	PassphraseFile string `toml:"passphrase_file"`
 }
 
@@ -104,127 +109,199 @@ type QuotaConfig struct {
 	TagsPerSecret     int `toml:"tags_per_secret"`     // 50
 }
 
-// Keys returns the folder for what must not lie in DataDir: root key, own
-// certificate, root credentials.
-func (c *Config) keysDir() string { return filepath.Dir(c.RootKey.File) }
+const (
+	defaultListen          = "127.0.0.1:8443"
+	defaultShutdownSeconds = 30
+	// maxRate is far above what a process serves and far below what a rate limiter
+	// can still count.
+	maxRate = 1e9
 
-// ListenAddress is Listen with its default.
-func (c *Config) listenAddress() string {
-	if c.Listen == "" {
-		return "127.0.0.1:8443"
+	keyKindFile       = "file"
+	keyKindPassphrase = "passphrase"
+)
+
+var (
+	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+	// hostForm is a host name, or a pattern for all names below one.
+	hostForm = regexp.MustCompile(`^(\*\.)?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?$`)
+)
+
+// keysDir is the folder for what must not lie in DataDir: root key, own certificate,
+// root credentials.
+func (c *Config) keysDir() string {
+	if c.RootKey.File == "" {
+		return c.DataDir + ".keys"
 	}
-	return c.Listen
+	return filepath.Dir(c.RootKey.File)
 }
 
-var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+// problems gathers what Validate finds, in the order of the fields.
+type problems []error
 
-// Validate fills defaults in and refuses what cannot be honoured, naming the field.
+func (p *problems) add(field, format string, args ...any) {
+	*p = append(*p, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+}
+
+// Validate fills defaults in and refuses what cannot be honoured, naming each field.
+// What has passed passes again unchanged.
 func (c *Config) Validate() error {
-	var problems []error
-	bad := func(field, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	var p problems
+	c.validatePaths(&p)
+	c.validateListeners(&p)
+	if c.Account != "" && !accountForm.MatchString(c.Account) {
+		p.add("account", "%q is not 12 digits", c.Account)
+	}
+	if c.ShutdownSeconds < 0 {
+		p.add("shutdown_seconds", "%d is negative", c.ShutdownSeconds)
+	} else if c.ShutdownSeconds == 0 {
+		c.ShutdownSeconds = defaultShutdownSeconds
+	}
+	c.validateSpace(&p)
+	c.validateLimits(&p)
+	return errors.Join(p...)
+}
+
+// validatePaths also makes paths absolute, so that they mean the same everywhere.
+func (c *Config) validatePaths(p *problems) {
+	if c.DataDir == "" {
+		p.add("data_dir", "is required")
+	}
+	for _, f := range []struct {
+		field string
+		path  *string
+	}{
+		{"data_dir", &c.DataDir}, {"audit_dir", &c.AuditDir}, {"credentials_file", &c.CredentialsFile},
+		{"tls.cert_file", &c.TLS.CertFile}, {"tls.key_file", &c.TLS.KeyFile},
+		{"root_key.file", &c.RootKey.File}, {"root_key.passphrase_file", &c.RootKey.PassphraseFile},
+	} {
+		if *f.path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*f.path)
+		if err != nil {
+			p.add(f.field, "%v", err)
+			continue
+		}
+		*f.path = abs
+	}
+	switch c.RootKey.Kind {
+	case "":
+		c.RootKey.Kind = keyKindFile
+	case keyKindFile, keyKindPassphrase:
+	default:
+		p.add("root_key.kind", "%q is neither %q nor %q", c.RootKey.Kind, keyKindFile, keyKindPassphrase)
+	}
+	if c.RootKey.Kind == keyKindPassphrase && c.RootKey.File != "" {
+		p.add("root_key.file", "is set, but root_key.kind is %q", c.RootKey.Kind)
+	}
+	if c.RootKey.Kind == keyKindFile && c.RootKey.PassphraseFile != "" {
+		p.add("root_key.passphrase_file", "is set, but root_key.kind is %q", c.RootKey.Kind)
 	}
 	if c.DataDir == "" {
-		bad("data_dir", "is required")
-	} else if abs, err := filepath.Abs(c.DataDir); err != nil {
-		bad("data_dir", "%v", err)
-	} else {
-		c.DataDir = abs
+		return
 	}
 	if c.AuditDir == "" {
 		c.AuditDir = filepath.Join(c.DataDir, "audit")
 	}
-	c.Listen = c.listenAddress()
-	for field, addr := range map[string]string{"listen": c.Listen, "ops_listen": c.OpsListen} {
-		if addr == "" {
+	if c.RootKey.Kind == keyKindFile && c.RootKey.File == "" {
+		c.RootKey.File = filepath.Join(c.keysDir(), "root.key")
+	}
+	if c.CredentialsFile == "" {
+		c.CredentialsFile = filepath.Join(c.keysDir(), "root-credentials.json")
+	}
+	for _, f := range []struct{ field, path, holds string }{
+		{"root_key.file", c.RootKey.File, "its key"},
+		{"root_key.passphrase_file", c.RootKey.PassphraseFile, "its passphrase"},
+		{"credentials_file", c.CredentialsFile, "the root credentials"},
+	} {
+		if f.path != "" && inside(c.DataDir, f.path) {
+			p.add(f.field, "%s lies inside data_dir: whoever copies the data would have %s", f.path, f.holds)
+		}
+	}
+}
+
+func (c *Config) validateListeners(p *problems) {
+	if c.Listen == "" {
+		c.Listen = defaultListen
+	}
+	for _, l := range []struct{ field, addr string }{{"listen", c.Listen}, {"ops_listen", c.OpsListen}} {
+		if l.addr == "" {
 			continue
 		}
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			bad(field, "%q is not of the form address:port", addr)
+		if _, port, err := net.SplitHostPort(l.addr); err != nil || port == "" {
+			p.add(l.field, "%q is not of the form address:port", l.addr)
+		}
+	}
+	for _, h := range c.Hosts {
+		if !hostForm.MatchString(h) {
+			p.add("hosts", "%q is neither a host name nor a pattern such as *.example.com", h)
 		}
 	}
 	for _, r := range c.Regions {
 		if _, ok := arn.PartitionOf(r); !ok {
-			bad("regions", "%q is not a region of AWS's list", r)
+			p.add("regions", "%q is not a region of AWS's list", r)
 		}
 	}
-	for _, p := range c.TrustedProxies {
-		if _, _, err := net.ParseCIDR(p); err != nil && net.ParseIP(p) == nil {
-			bad("trusted_proxies", "%q is neither an address nor a network such as 10.0.0.0/8", p)
+	for _, a := range c.TrustedProxies {
+		if _, _, err := net.ParseCIDR(a); err != nil && net.ParseIP(a) == nil {
+			p.add("trusted_proxies", "%q is neither an address nor a network such as 10.0.0.0/8", a)
 		}
-	}
-	if c.Account != "" && !accountForm.MatchString(c.Account) {
-		bad("account", "%q is not 12 digits", c.Account)
-	}
-	if c.ShutdownSeconds < 0 {
-		bad("shutdown_seconds", "%d is negative", c.ShutdownSeconds)
-	} else if c.ShutdownSeconds == 0 {
-		c.ShutdownSeconds = 30
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		bad("tls", "cert_file and key_file go together")
+		p.add("tls", "cert_file and key_file go together")
 	}
-	if c.TLS.Off && c.TLS.CertFile != "" {
-		bad("tls.off", "is set beside a certificate")
+	if c.TLS.Off && (c.TLS.CertFile != "" || c.TLS.KeyFile != "") {
+		p.add("tls.off", "is set beside a certificate")
 	}
-	c.validateRootKey(bad)
-	for field, text := range map[string]string{"space.write_mark": c.Space.WriteMark, "space.read_mark": c.Space.ReadMark, "space.ballast": c.Space.Ballast} {
-		if m, err := space.ParseMark(text); err != nil {
-			bad(field, "%v", err)
-		} else if field == "space.ballast" && m.Percent != 0 {
-			bad(field, "%q must be an amount, such as \"128MiB\"", text)
-		}
-	}
-	for field, n := range map[string]int{
-		"quotas.secrets_per_region": c.Quotas.SecretsPerRegion, "quotas.labels_per_secret": c.Quotas.LabelsPerSecret,
-		"quotas.versions_per_secret": c.Quotas.VersionsPerSecret, "quotas.tags_per_secret": c.Quotas.TagsPerSecret,
+}
+
+func (c *Config) validateSpace(p *problems) {
+	var write, read space.Mark
+	for _, m := range []struct {
+		field, text string
+		into        *space.Mark
+	}{
+		{"space.write_mark", c.Space.WriteMark, &write}, {"space.read_mark", c.Space.ReadMark, &read},
+		{"space.ballast", c.Space.Ballast, new(space.Mark)},
 	} {
-		if n < 0 {
-			bad(field, "%d is negative", n)
+		var err error
+		if *m.into, err = space.ParseMark(m.text); err != nil {
+			p.add(m.field, "%v", err)
+		} else if m.field == "space.ballast" && m.into.Percent != 0 {
+			p.add(m.field, "%q must be an amount, such as \"128MiB\"", m.text)
 		}
 	}
-	for group, rate := range c.Rates {
+	// An amount and a share can only be compared on the disk.
+	if write.Bytes > 0 && read.Bytes > write.Bytes || write.Percent > 0 && read.Percent > write.Percent {
+		p.add("space.read_mark", "%q is above space.write_mark, %q", c.Space.ReadMark, c.Space.WriteMark)
+	}
+}
+
+func (c *Config) validateLimits(p *problems) {
+	for _, q := range []struct {
+		field string
+		n     int
+	}{
+		{"quotas.secrets_per_region", c.Quotas.SecretsPerRegion}, {"quotas.labels_per_secret", c.Quotas.LabelsPerSecret},
+		{"quotas.versions_per_secret", c.Quotas.VersionsPerSecret}, {"quotas.tags_per_secret", c.Quotas.TagsPerSecret},
+	} {
+		if q.n < 0 {
+			p.add(q.field, "%d is negative", q.n)
+		}
+	}
+	for _, group := range slices.Sorted(maps.Keys(c.Rates)) {
+		rate := c.Rates[group]
 		if !slices.Contains(rateGroups(), group) {
-			bad("rates", "%q is not a group of operations; the groups are %s", group, strings.Join(rateGroups(), ", "))
-		} else if rate <= 0 {
-			bad("rates."+group, "%v is not a positive number of requests per second", rate)
+			p.add("rates", "%q is not a group of operations; the groups are %s", group, strings.Join(rateGroups(), ", "))
+		} else if !(rate > 0 && rate <= maxRate) { // so that it is false for NaN, too
+			p.add("rates."+group, "%v is not a number of requests per second above 0, at most %.0e", rate, maxRate)
 		}
 	}
-	return errors.Join(problems...)
 }
 
-func (c *Config) validateRootKey(bad func(field, format string, args ...any)) {
-	switch c.RootKey.Kind {
-	case "":
-		c.RootKey.Kind = "file"
-	case "file", "passphrase":
-	default:
-		bad("root_key.kind", "%q is neither \"file\" nor \"passphrase\"", c.RootKey.Kind)
-	}
-	if c.RootKey.Kind == "file" && c.RootKey.PassphraseFile != "" {
-		bad("root_key.passphrase_file", "is set, but root_key.kind is \"file\"")
-	}
-	if c.RootKey.File == "" && c.DataDir != "" {
-		c.RootKey.File = filepath.Join(c.DataDir+".keys", "root.key")
-	}
-	if c.CredentialsFile == "" && c.RootKey.File != "" {
-		c.CredentialsFile = filepath.Join(c.keysDir(), "root-credentials.json")
-	}
-	if inside(c.DataDir, c.RootKey.File) {
-		bad("root_key.file", "%s lies inside data_dir: whoever copies the data would have its key", c.RootKey.File)
-	}
-}
-
-// inside reports whether path lies in dir.
+// inside reports whether path lies in dir, or is it. Both are absolute.
 func inside(dir, path string) bool {
-	if dir == "" || path == "" {
-		return false
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return false
-	}
-	rel, err := filepath.Rel(dir, abs)
+	rel, err := filepath.Rel(dir, path)
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 

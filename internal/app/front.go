@@ -16,12 +16,6 @@ import (
 	"arca/internal/wire"
 )
 
-// front is what answers on the listeners, and how.
-type front struct {
-	server *server.Server
-	run    server.RunConfig
-}
-
 // listen opens the listeners and builds the edge: afterwards clients can connect,
 // and are answered as soon as Run serves.
 func (a *App) listen(ctx context.Context) error {
@@ -45,27 +39,36 @@ func (a *App) listen(ctx context.Context) error {
 		return err
 	}
 	a.registry.MustRegister(edge.Metrics().Collectors()...)
-	f := &front{server: edge, run: server.RunConfig{Drain: a.cfg.shutdownTimeout()}}
+	run := server.RunConfig{Drain: a.cfg.shutdownTimeout()}
 	if !a.cfg.TLS.Off {
-		if f.run.Certificate, err = a.certificate(); err != nil {
+		if run.Certificate, err = a.certificate(); err != nil {
 			return err
 		}
 	}
 	var lc net.ListenConfig
-	if f.run.API, err = lc.Listen(ctx, "tcp", a.cfg.Listen); err != nil {
+	if run.API, err = lc.Listen(ctx, "tcp", a.cfg.Listen); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	if a.cfg.OpsListen != "" {
-		if f.run.Ops, err = lc.Listen(ctx, "tcp", a.cfg.OpsListen); err != nil {
-			return errors.Join(fmt.Errorf("ops_listen: %w", err), f.run.API.Close())
+		if run.Ops, err = lc.Listen(ctx, "tcp", a.cfg.OpsListen); err != nil {
+			return errors.Join(fmt.Errorf("ops_listen: %w", err), run.API.Close())
 		}
-		f.run.OpsHandler = server.NewOps(server.OpsConfig{
+		run.OpsHandler = server.NewOps(server.OpsConfig{
 			Ready:   a.ready,
 			Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}),
 		})
 	}
-	a.front = f
+	a.edge, a.listeners = edge, run
 	return nil
+}
+
+// closeListeners is for listeners that were never served: Run closes its own.
+func (a *App) closeListeners() {
+	for _, l := range []net.Listener{a.listeners.API, a.listeners.Ops} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
 }
 
 // certificate is the configured one, or the server's own.
@@ -101,13 +104,28 @@ func (a *App) ready(ctx context.Context) error {
 	return nil
 }
 
-// serve answers until ctx ends and then finishes what is in flight.
-func (f *front) serve(ctx context.Context) error { return f.server.Run(ctx, f.run) }
-
-// close releases listeners that were never served. Run has closed them otherwise.
-func (f *front) close() {
-	_ = f.run.API.Close()
-	if f.run.Ops != nil {
-		_ = f.run.Ops.Close()
+// renewCertificate replaces the server's own certificate in time, until ctx ends. The
+// edge notices that the files are new.
+func (a *App) renewCertificate(ctx context.Context) error {
+	if a.cfg.TLS.Off || a.cfg.TLS.CertFile != "" {
+		return nil
+	}
+	tick := time.NewTicker(ownCertificateLook)
+	defer tick.Stop()
+	_, _, last, err := a.cfg.ensureOwnCertificate(time.Now())
+	for {
+		if err != nil {
+			a.log.Error("own certificate cannot be renewed", "error", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		var file, now string
+		if file, _, now, err = a.cfg.ensureOwnCertificate(time.Now()); err == nil && now != last {
+			last = now
+			a.log.Warn("own certificate was renewed; give the new file to clients", "file", file, "sha256", now)
+		}
 	}
 }

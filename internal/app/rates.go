@@ -8,13 +8,17 @@ import (
 	"golang.org/x/time/rate"
 
 	"arca/internal/api"
+	"arca/internal/api/smapi"
 	"arca/internal/call"
 )
 
 // groupOf maps operations to AWS's quota groups (Secrets Manager quotas page): one
-// budget for each group, account and region.
-func groupOf(operation string) string {
-	switch operation {
+// budget for each group, account and region. "" is for operations without one.
+func groupOf(op *api.Operation) string {
+	if op.Service != smapi.Service {
+		return "" // another service's TagResource is another operation
+	}
+	switch op.Name {
 	case "DeleteResourcePolicy", "GetResourcePolicy", "PutResourcePolicy", "ValidateResourcePolicy":
 		return "resource_policy"
 	case "PutSecretValue", "RemoveRegionsFromReplication", "ReplicateSecretToRegions",
@@ -42,7 +46,7 @@ func groupOf(operation string) string {
 	return ""
 }
 
-// awsRates are AWS's own figures, in requests per second.
+// awsRates are AWS's own figures, in requests per second; the groups are their names.
 func awsRates() map[string]float64 {
 	return map[string]float64{
 		"resource_policy": 50, "update": 50, "rotate": 50, "tag": 50, "restore": 50,
@@ -70,7 +74,7 @@ func newLimiter(rates map[string]float64) *limiter {
 // Limit refuses the call with AWS's throttling error when its group has used up its
 // budget. Buckets run on real time: moving a development clock grants no requests.
 func (l *limiter) Limit(c *call.Call) error {
-	group := groupOf(c.Op.Name)
+	group := groupOf(c.Op)
 	perSecond, ok := l.rates[group]
 	if !ok {
 		return nil

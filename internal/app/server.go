@@ -71,7 +71,7 @@ func OpenOffline(ctx context.Context, cfg Config, given ServerSecrets, log *slog
 }
 
 func newRootKey(cfg *Config, given ServerSecrets) (rootKey, error) {
-	if cfg.RootKey.Kind == "file" {
+	if cfg.RootKey.Kind == keyKindFile {
 		return rootkey.NewFile(cfg.RootKey.File, cfg.DataDir), nil
 	}
 	pass := given.Passphrase
@@ -95,11 +95,11 @@ func newRootKey(cfg *Config, given ServerSecrets) (rootKey, error) {
 // drawn once and written to the credentials file before they are stored, so that no
 // crash can leave credentials that nobody has seen.
 func (a *App) setUpRoot(ctx context.Context, given ServerSecrets) error {
+	account, err := a.firstAccount(ctx)
+	if err != nil {
+		return err
+	}
 	if given.AccessKeyID != "" {
-		account, err := a.firstAccount(ctx)
-		if err != nil {
-			return err
-		}
 		if err := a.ensureRoot(ctx, account, given.AccessKeyID, given.SecretAccessKey); err != nil {
 			return fmt.Errorf("set root credentials of the environment: %w", err)
 		}
@@ -109,14 +109,14 @@ func (a *App) setUpRoot(ctx context.Context, given ServerSecrets) error {
 	if err != nil || has {
 		return err
 	}
-	creds, err := a.loadOrDrawCredentials(ctx)
+	creds, err := a.loadOrDrawCredentials(account)
 	if err != nil {
 		return err
 	}
 	secret := envelope.NewPlaintext([]byte(creds.SecretAccessKey))
 	defer secret.Wipe()
 	if err := a.ensureRoot(ctx, creds.AccountID, creds.AccessKeyID, secret); err != nil {
-		return fmt.Errorf("make root credentials: %w", err)
+		return fmt.Errorf("make root credentials of %s: %w", a.cfg.CredentialsFile, err)
 	}
 	a.log.Info("root credentials of the first account were made; keep the file safe or move it away",
 		"account", creds.AccountID, "file", a.cfg.CredentialsFile)
@@ -124,21 +124,23 @@ func (a *App) setUpRoot(ctx context.Context, given ServerSecrets) error {
 }
 
 // loadOrDrawCredentials returns what a start that was cut off has already written,
-// or writes fresh credentials.
-func (a *App) loadOrDrawCredentials(ctx context.Context) (creds RootCredentials, err error) {
+// or writes fresh credentials of the account.
+func (a *App) loadOrDrawCredentials(account string) (creds RootCredentials, err error) {
 	raw, err := os.ReadFile(a.cfg.CredentialsFile)
 	switch {
 	case err == nil:
+		defer clear(raw)
 		if err := json.Unmarshal(raw, &creds); err != nil {
 			return creds, fmt.Errorf("%s is in the way of new root credentials and is not one of ours: %w", a.cfg.CredentialsFile, err)
+		}
+		if a.cfg.Account != "" && creds.AccountID != a.cfg.Account {
+			return creds, fmt.Errorf("%s is in the way of new root credentials: it is for account %q, not %s", a.cfg.CredentialsFile, creds.AccountID, a.cfg.Account)
 		}
 		return creds, nil
 	case !errors.Is(err, os.ErrNotExist):
 		return creds, fmt.Errorf("look for root credentials: %w", err)
 	}
-	if creds.AccountID, err = a.firstAccount(ctx); err != nil {
-		return creds, err
-	}
+	creds.AccountID = account
 	id, secret := iam.NewAccessKey()
 	defer secret.Wipe()
 	creds.AccessKeyID, creds.SecretAccessKey = id, string(secret.Bytes())
@@ -147,46 +149,30 @@ func (a *App) loadOrDrawCredentials(ctx context.Context) (creds RootCredentials,
 		return creds, fmt.Errorf("encode root credentials: %w", err)
 	}
 	defer clear(text)
-	if err := writeNew(a.cfg.CredentialsFile, append(text, '\n')); err != nil {
+	// The file is whole and on disk before the credentials are stored: a crash up to
+	// then leaves a file that the next start takes them from.
+	if err := replaceFile(a.cfg.CredentialsFile, append(text, '\n')); err != nil {
 		return creds, fmt.Errorf("write root credentials: %w", err)
 	}
 	return creds, nil
 }
 
-// firstAccount is the configured account, the one that exists, or a random one.
+// firstAccount is the one that exists, the configured account, or a random one.
 func (a *App) firstAccount(ctx context.Context) (string, error) {
-	if a.cfg.Account != "" {
-		return a.cfg.Account, nil
-	}
 	id, ok, err := a.iam.FirstAccount(ctx)
-	if err != nil || ok {
-		return id, err
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("look for the first account: %w", err)
+	case ok && a.cfg.Account != "" && a.cfg.Account != id:
+		return "", fmt.Errorf("account: the data in %s was set up for account %s, not %s", a.cfg.DataDir, id, a.cfg.Account)
+	case ok:
+		return id, nil
+	case a.cfg.Account != "":
+		return a.cfg.Account, nil
 	}
 	n, err := rand.Int(rand.Reader, big.NewInt(900_000_000_000))
 	if err != nil {
 		return "", fmt.Errorf("draw account id: %w", err)
 	}
 	return fmt.Sprintf("%012d", n.Int64()+100_000_000_000), nil
-}
-
-// writeNew writes a file that must not exist yet, for its owner only, and syncs it
-// and its folder: after it returns, a power cut does not lose it.
-func writeNew(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, werr := f.Write(data)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

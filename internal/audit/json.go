@@ -68,7 +68,7 @@ func escaped(r rune) bool {
 	switch {
 	case r <= 0x9f: // C1 controls
 		return true
-	case r == '\u2028', r == '\u2029', r == '\ufeff':
+	case r == '\u061c', r == '\u2028', r == '\u2029', r == '\ufeff':
 		return true
 	case r >= 0x2000 && r <= 0x206f:
 		return unicode.Is(unicode.Cf, r) // joiners, direction marks, overrides, isolates
@@ -103,17 +103,45 @@ func appendObject(dst, object []byte, limit int, member string) []byte {
 	case !isObject(object):
 		return appendOmitted(dst, len(object), member+" not a JSON object")
 	}
+	size := len(object)
 	for _, c := range object {
 		if c < 0x20 {
 			// In valid JSON only white space between tokens: the indented form.
 			var b bytes.Buffer
 			if err := json.Compact(&b, object); err != nil {
-				return appendOmitted(dst, len(object), member+" not a JSON object")
+				return appendOmitted(dst, size, member+" not a JSON object")
 			}
-			return append(dst, b.Bytes()...)
+			object = b.Bytes()
+			break
 		}
 	}
-	return append(dst, object...)
+	start := len(dst)
+	dst = appendVisible(dst, object)
+	if len(dst)-start > limit {
+		// Escapes are up to six times as long as what they stand for.
+		return appendOmitted(dst[:start], size, member+" too large")
+	}
+	return dst
+}
+
+// appendVisible appends valid JSON in one line, with the characters escaped that
+// appendString escapes, too. In valid JSON they can only stand in strings.
+func appendVisible(dst, object []byte) []byte {
+	start := 0
+	for i := 0; i < len(object); {
+		if object[i] < 0x7f {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(object[i:])
+		if escaped(r) {
+			dst = append(dst, object[start:i]...)
+			dst = appendEscape(dst, r)
+			start = i + size
+		}
+		i += size
+	}
+	return append(dst, object[start:]...)
 }
 
 func isObject(b []byte) bool {

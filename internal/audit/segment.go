@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 const (
 	segmentSuffix = ".jsonl"
 	segmentDigits = 20
+	cutInfix      = ".cut-" // between a segment's name and the offset where it was cut
 	lockName      = "lock"
 
 	fileMode = 0o600
@@ -109,9 +111,9 @@ func createSegment(dir string, first uint64) (*segment, error) {
 // recoverNewest opens the newest segment for writing, or makes the first one.
 //
 // A batch is only acknowledged when all of it is on disk, so what a crash damaged
-// belongs to the last batch, and cutting from the first damaged line on loses
-// nothing that anybody was told about. Whole lines of that batch stay: they record
-// calls that happened, although their answers never left.
+// belongs to the last batch, and cutting from the first line on that a crash damaged
+// loses nothing that anybody was told about. Whole lines of that batch stay: they
+// record calls that happened, although their answers never left.
 func recoverNewest(dir string, logger *slog.Logger) (*segment, error) {
 	firsts, err := segments(dir)
 	if err != nil {
@@ -169,9 +171,10 @@ func (s *segment) recover(logger *slog.Logger) error {
 	return err
 }
 
-// count sets lines and size to the sound part of the file. Lines are examined only
-// where the last batch can be; damage further up is not from a crash, and cutting
-// there would destroy what follows it. Check reports it.
+// count sets lines and size to the part of the file that no crash damaged. Lines are
+// examined only where the last batch can be. Damage further up, or of another kind
+// than a crash leaves, was done by a disk or by somebody: the lines that follow were
+// acknowledged, and stay with the numbers they have. Check reports it.
 func (s *segment) count(end int64) error {
 	r := newLineReader(io.NewSectionReader(s.f, 0, end))
 	for {
@@ -182,7 +185,7 @@ func (s *segment) count(end int64) error {
 		if err != nil {
 			return err
 		}
-		if s.size >= end-maxBatchBytes && !soundLine(line) {
+		if s.size >= end-maxBatchBytes && lostBlocks(line) {
 			return nil
 		}
 		s.size += size
@@ -190,21 +193,20 @@ func (s *segment) count(end int64) error {
 	}
 }
 
-// soundLine reports whether a line can have been written by AppendLine, as opposed
-// to blocks that never reached the disk and read as zeros.
-func soundLine(line []byte) bool {
-	return len(line) <= MaxLineBytes && isObject(line)
-}
+// lostBlocks reports whether a line holds blocks that never reached the disk: they
+// read as zeros, which AppendLine writes nowhere.
+func lostBlocks(line []byte) bool { return bytes.IndexByte(line, 0) >= 0 }
 
 // keepCut copies what recovery is about to cut into a file of its own, unless it is
 // just one line without an end. Sound lines may follow a damaged one, and if it was
-// not the crash that damaged it, somebody will want to see them.
+// not the crash that damaged it, somebody will want to see them. When it returns, the
+// file survives a crash.
 func (s *segment) keepCut(end int64) (err error) {
 	cut := io.NewSectionReader(s.f, s.size, end-s.size)
 	if _, _, err := newLineReader(cut).next(); err == io.ErrUnexpectedEOF {
 		return nil
 	}
-	name := fmt.Sprintf("%s.cut-%d", s.path, s.size)
+	name := fmt.Sprintf("%s%s%d", s.path, cutInfix, s.size)
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, fileMode)
 	if err != nil {
 		return err
@@ -213,7 +215,10 @@ func (s *segment) keepCut(end int64) (err error) {
 	if _, err := io.Copy(f, io.NewSectionReader(s.f, s.size, end-s.size)); err != nil {
 		return err
 	}
-	return f.Sync()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
 }
 
 // lineReader splits a segment into lines in bounded memory.

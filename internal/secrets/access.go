@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxSeen bounds the memory of reads, in versions: about 30 MB when they all are of
+	// maxSeen bounds the memory of reads, in versions: about 40 MB when they all are of
 	// different secrets. Beyond it a read may be forgotten: a date of the last access may
 	// come late, a read may not fail.
 	maxSeen = 100_000

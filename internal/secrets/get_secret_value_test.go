@@ -124,7 +124,7 @@ func TestGetSecretValueAsks(t *testing.T) {
 	want := map[string]string{
 		"secretsmanager:SecretId": "s", "secretsmanager:VersionId": *token(1), "secretsmanager:VersionStage": "AWSCURRENT",
 		"secretsmanager:SecretPrimaryRegion": bedRegion,
-		"aws:ResourceTag/k": "v", "secretsmanager:ResourceTag/k": "v",
+		"aws:ResourceTag/k":                  "v", "secretsmanager:ResourceTag/k": "v",
 	}
 	if diff := cmp.Diff(want, keysOf(ck)); diff != "" {
 		t.Errorf("condition keys (-want +got):\n%s", diff)

@@ -119,7 +119,7 @@ func TestTagAsks(t *testing.T) {
 	want := map[string]string{
 		"secretsmanager:SecretId": "s", "aws:RequestTag/k": "v", "aws:TagKeys": "k",
 		"secretsmanager:SecretPrimaryRegion": bedRegion,
-		"aws:ResourceTag/team": "x", "secretsmanager:ResourceTag/team": "x",
+		"aws:ResourceTag/team":               "x", "secretsmanager:ResourceTag/team": "x",
 	}
 	if diff := cmp.Diff(want, keysOf(asked[0])); diff != "" {
 		t.Errorf("condition keys (-want +got):\n%s", diff)

@@ -98,8 +98,8 @@ func (h *hostRules) serves(hostPort string) bool {
 func hostOf(hostPort string) string {
 	host := hostPort
 	if strings.HasPrefix(host, "[") {
-		inside, rest, _ := strings.Cut(host[1:], "]")
-		if rest != "" && rest[0] != ':' {
+		inside, rest, ok := strings.Cut(host[1:], "]")
+		if !ok || rest != "" && rest[0] != ':' {
 			return hostPort
 		}
 		return inside

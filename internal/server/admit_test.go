@@ -38,6 +38,11 @@ func TestHosts(t *testing.T) {
 		{"localhost.attacker.example", false},
 		{"", false},
 		{":4566", false},
+		{"[::1]attacker.example", false},
+		{"[::1", false},
+		{"[fe80::1%attacker.example]", false},
+		{"localhost..", false},
+		{"127.0.0.1.", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.host, func(t *testing.T) {
@@ -137,6 +142,7 @@ func TestSourceIP(t *testing.T) {
 		{"proxy says nonsense", []string{"192.0.2.7"}, []string{"unknown"}, "192.0.2.7"},
 		{"mapped address", []string{"192.0.2.7"}, []string{"::ffff:203.0.113.9"}, "203.0.113.9"},
 		{"IPv6", []string{"192.0.2.7"}, []string{"2001:db8::1"}, "2001:db8::1"},
+		{"text in a zone", []string{"192.0.2.7"}, []string{"fe80::1%\"}] any text"}, "fe80::1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -157,5 +163,80 @@ func TestSourceIP(t *testing.T) {
 	cfg.TrustedProxies = []string{"proxy.example"}
 	if _, err := server.New(cfg); err == nil {
 		t.Error("New accepts a trusted proxy by name")
+	}
+}
+
+// TestTargets sends request targets that are more than the path that is signed.
+func TestTargets(t *testing.T) {
+	e := newEdge(t)
+	rn := run(t, e, nil, nil)
+	host := strings.TrimPrefix(rn.url, "http://")
+	tests := []struct {
+		name, target string
+		status       string
+	}{
+		{"path", "/", "200"},
+		{"absolute", "http://" + host + "/", "200"},
+		{"absolute without a path", "http://" + host, "200"},
+		{"another host", "http://attacker.example/", "421"},
+		{"opaque", "http:anything", "400"},
+		{"user", "http://somebody@" + host + "/", "400"},
+		{"other path", "/x", "404"},
+		{"path that resolves to the root", "/x/..", "404"},
+		{"empty segment", "//", "404"},
+		{"escaped slash", "/%2f", "404"},
+		{"fragment", "/#x", "404"},
+		{"question mark alone", "/?", "200"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e.mu.Lock()
+			e.calls = nil
+			e.mu.Unlock()
+			r := signed(t, rn.url, body)
+			var head strings.Builder
+			r.Header.Set("Connection", "close")
+			if err := r.Header.Write(&head); err != nil {
+				t.Fatal(err)
+			}
+			got := raw(t, rn, "POST "+tt.target+" HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 17\r\n"+head.String()+"\r\n"+body, false)
+			if !strings.HasPrefix(got, "HTTP/1.1 "+tt.status) {
+				t.Errorf("answer = %q, want %s", got, tt.status)
+			}
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if called := len(e.calls) == 1; called != (tt.status == "200") {
+				t.Errorf("%d calls", len(e.calls))
+			}
+		})
+	}
+}
+
+// TestProfilesUnderOtherNames makes sure that no page in a browser reads profiles by
+// a name of its own, and that probes may use any name.
+func TestProfilesUnderOtherNames(t *testing.T) {
+	rn := run(t, newEdge(t), nil, nil)
+	for _, tt := range []struct {
+		path, host, origin string
+		status             int
+	}{
+		{"/debug/pprof/cmdline", "127.0.0.1", "", 200},
+		{"/debug/pprof/cmdline", "localhost:9100", "", 200},
+		{"/debug/pprof/cmdline", "attacker.example", "", 421},
+		{"/debug/pprof/cmdline", "127.0.0.1", "http://attacker.example", 403},
+		{"/readyz", "arca.monitoring.svc", "", 200},
+	} {
+		r := mustRequest(t, "GET", rn.ops+tt.path)
+		r.Host = tt.host
+		if tt.origin != "" {
+			r.Header.Set("Origin", tt.origin)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, res); got.status != tt.status {
+			t.Errorf("%s as %s from %q = %+v, want %d", tt.path, tt.host, tt.origin, got, tt.status)
+		}
 	}
 }

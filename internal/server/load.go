@@ -2,7 +2,9 @@ package server
 
 import (
 	"math"
+	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -48,4 +50,47 @@ func maxOpenFiles() int {
 		return math.MaxInt32
 	}
 	return int(l.Cur)
+}
+
+// limited is a listener that takes connections only while fewer than a number of
+// them are open; what is not taken waits in the kernel. It leaves the connections as
+// they are, because net/http looks for methods that a wrapper would hide: without
+// CloseWrite, a client that is still sending never sees that it was refused.
+type limited struct {
+	net.Listener
+	open   chan struct{} // holds one for each open connection
+	closed chan struct{}
+	once   sync.Once
+}
+
+// limitConnections is to be called before srv serves, and srv serves no other
+// listener than the one returned.
+func limitConnections(ln net.Listener, most int, srv *http.Server) *limited {
+	l := &limited{Listener: ln, open: make(chan struct{}, most), closed: make(chan struct{})}
+	srv.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed || state == http.StateHijacked {
+			<-l.open
+		}
+	}
+	return l
+}
+
+// Accept implements net.Listener.
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.open <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.open
+	}
+	return conn, err
+}
+
+// Close implements net.Listener. It also ends an Accept that waits for room.
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -51,7 +50,7 @@ func (s *Server) Run(ctx context.Context, rc RunConfig) error {
 	defer cutOff()
 	g, ctx := errgroup.WithContext(ctx)
 	api := newHTTPServer(requests, s, s.cfg.Limits, s.cfg.Logger)
-	apiListener := netutil.LimitListener(rc.API, s.cfg.Limits.Connections)
+	apiListener := limitConnections(rc.API, s.cfg.Limits.Connections, api)
 	g.Go(func() error {
 		if rc.Certificate != nil {
 			api.TLSConfig = rc.Certificate.config()
@@ -65,7 +64,8 @@ func (s *Server) Run(ctx context.Context, rc RunConfig) error {
 	var ops *http.Server
 	if rc.Ops != nil {
 		ops = newHTTPServer(requests, s.keepBrowsersOut(rc.OpsHandler), s.cfg.Limits, s.cfg.Logger)
-		g.Go(func() error { return served("ops", ops.Serve(netutil.LimitListener(rc.Ops, opsConnections))) })
+		opsListener := limitConnections(rc.Ops, opsConnections, ops)
+		g.Go(func() error { return served("ops", ops.Serve(opsListener)) })
 	}
 	g.Go(func() error {
 		<-ctx.Done()

@@ -152,6 +152,12 @@ func direct(h http.Handler, r *http.Request) *http.Response {
 	return w.Result()
 }
 
+// requestIDs reads a header whose name is spelled as AWS does and not as package
+// http would.
+func requestIDs(res *http.Response) []string {
+	return map[string][]string(res.Header)[wire.HeaderRequestID]
+}
+
 type answer struct {
 	status      int
 	contentType string
@@ -195,7 +201,7 @@ func TestAnswers(t *testing.T) {
 			if d := cmp.Diff(tt.want, read(t, res), anyAnswer); d != "" {
 				t.Errorf("answer (-want +got):\n%s", d)
 			}
-			if id := res.Header["x-amzn-RequestId"]; len(id) != 1 || !uuid.MatchString(id[0]) {
+			if id := requestIDs(res); len(id) != 1 || !uuid.MatchString(id[0]) {
 				t.Errorf("x-amzn-RequestId = %q, want one UUID", id)
 			}
 		})
@@ -220,7 +226,7 @@ func TestCall(t *testing.T) {
 		Op: smapi.OpGetSecretValue, Now: now,
 		Caller:    call.Principal{Type: call.Root, Account: account, ID: account, AccessKeyID: keyID},
 		Partition: "aws-cn", Region: "cn-north-1",
-		RequestID: res.Header["x-amzn-RequestId"][0],
+		RequestID: requestIDs(res)[0],
 		SourceIP:  "192.0.2.7", UserAgent: "aws-cli/2", Host: "127.0.0.1:4566",
 	}
 	if len(e.calls) != 1 {

@@ -1,0 +1,35 @@
+package app
+
+import (
+	"time"
+
+	"arca/internal/api"
+	"arca/internal/call"
+)
+
+// Seams for tests.
+var (
+	AWSRates    = awsRates
+	GroupOf     = groupOf
+	NewLimiter  = newLimiter
+	ReplaceFile = replaceFile
+)
+
+// Lifetimes of the server's own certificate.
+const (
+	OwnCertificateLife    = ownCertificateLife
+	OwnCertificateRenewal = ownCertificateRenewal
+)
+
+// EnsureOwnCertificate is ensureOwnCertificate.
+func EnsureOwnCertificate(c *Config, now time.Time) (certFile, keyFile, fingerprint string, err error) {
+	return c.ensureOwnCertificate(now)
+}
+
+// Dispatcher is what a server runs its calls with.
+func Dispatcher(a *App) *call.Dispatcher { return a.dispatch }
+
+// Limit asks the limiter about a call.
+func Limit(l *limiter, account, region string, op *api.Operation) error {
+	return l.Limit(&call.Call{Op: op, Region: region, Caller: call.Principal{Account: account}})
+}
