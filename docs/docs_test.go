@@ -41,7 +41,7 @@ func runTests(m *testing.M) (code int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "bin", "arca")
-	if out, err := exec.Command("make", "-C", root, "build", "BIN="+binary).CombinedOutput(); err != nil {
+	if out, err := makeCommand("build", "BIN="+binary).CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("make build: %w\n%s", err, out)
 	}
 	return m.Run(), nil
@@ -63,7 +63,9 @@ func TestBlocks(t *testing.T) {
 			t.Parallel()
 			r := newReader(t)
 			if filepath.Base(page) == "operations.md" {
-				r.hasRunServer()
+				// It is about a server that is installed, and stopped.
+				r.serveInstalled()
+				r.stopServers()
 			}
 			printed := ""
 			for _, b := range blocks {
@@ -79,13 +81,11 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// hasRunServer leaves what a page about an installed server starts from: its
-// configuration and the data of a server that is stopped.
-func (r *reader) hasRunServer() {
-	config := block{page: "setup", lang: "toml", text: read(r.t, filepath.Join(root, "deploy", "arca.toml")), how: "file /etc/arca/arca.toml"}
-	r.use(config)
-	r.use(block{page: "setup", lang: "sh", text: "arca server --config /etc/arca/arca.toml\n", how: "serve"})
-	r.stopServers()
+// serveInstalled starts a server with the configuration that is shipped.
+func (r *reader) serveInstalled() {
+	r.t.Helper()
+	r.use(block{page: "deploy/arca.toml", lang: "toml", text: read(r.t, "../deploy/arca.toml"), how: "file /etc/arca/arca.toml"})
+	r.use(block{page: "deploy/arca.toml", lang: "sh", text: "arca server --config /etc/arca/arca.toml\n", how: "serve"})
 }
 
 var languages = []string{"sh", "toml", "python", "go", "js", "hcl", "yaml", "text"}
@@ -106,21 +106,51 @@ func TestBlocksAreMarked(t *testing.T) {
 	}
 }
 
-// The page prints what to paste: that works, too.
+// What make run prints to paste works, too: whole commands for the shell, an
+// expression that makes a client for each language.
 func TestWelcome(t *testing.T) {
 	t.Parallel()
 	r := newReader(t)
-	r.serve(block{page: "welcome"}, r.here("sh", "make run\n"))
+	welcome := block{page: "welcome"}
+	r.serve(welcome, r.here("sh", "make run\n"))
 	// The first line is there before the rest.
-	said := r.shell(block{page: "welcome"}, "until grep Ctrl-C "+r.servers[0].output+"; do sleep 0.1; done; cat "+r.servers[0].output)
-	var paste strings.Builder
-	for line := range strings.Lines(said) {
-		if cmd := strings.TrimSpace(line); strings.HasPrefix(cmd, "export ") || strings.HasPrefix(cmd, "aws ") {
-			paste.WriteString(cmd + "\n")
-		}
+	said := r.shell(welcome, "until grep Ctrl-C "+r.servers[0].output+"; do sleep 0.1; done; cat "+r.servers[0].output)
+	parts := make(map[string]string)
+	for _, m := range regexp.MustCompile(`(?m)^([A-Z].*):\n((?:  .*\n)+)`).FindAllStringSubmatch(said, -1) {
+		parts[m[1]] = strings.TrimSpace(m[2])
 	}
-	if got := r.shell(block{page: "welcome"}, paste.String()); !strings.Contains(got, `"it works"`) {
-		t.Errorf("the lines\n%sprint\n%s", paste.String(), got)
+	for _, program := range []struct{ title, lang, before, after string }{
+		{"Shell and AWS CLI", "sh", "", "\n"},
+		{"Python", "python", "import boto3\nc = ", "\nprint(c.get_secret_value(SecretId='arca/welcome')['SecretString'])\n"},
+		{"JavaScript", "js", `import { GetSecretValueCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager"
+			const c = `, `
+			console.log((await c.send(new GetSecretValueCommand({ SecretId: "arca/welcome" }))).SecretString)`},
+		{"Go", "go", `package main
+			import (
+				"context"
+				"fmt"
+				"github.com/aws/aws-sdk-go-v2/aws"
+				"github.com/aws/aws-sdk-go-v2/credentials"
+				"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+			)
+			func main() {
+				c := `, `
+				out, err := c.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("arca/welcome")})
+				if err != nil {
+					panic(err)
+				}
+				fmt.Println(*out.SecretString)
+			}`},
+	} {
+		part := parts[program.title]
+		if part == "" {
+			t.Errorf("make run prints nothing for %s, but\n%s", program.title, said)
+			continue
+		}
+		printed := r.use(block{page: "welcome", lang: program.lang, text: program.before + part + program.after})
+		if !strings.Contains(printed, "it works") {
+			t.Errorf("%s: the lines\n%s\nprint\n%s", program.title, part, printed)
+		}
 	}
 }
 
@@ -128,8 +158,7 @@ func TestWelcome(t *testing.T) {
 func TestOpsPaths(t *testing.T) {
 	t.Parallel()
 	r := newReader(t)
-	r.use(block{lang: "toml", text: read(t, "../deploy/arca.toml"), how: "file /etc/arca/arca.toml"})
-	r.use(block{lang: "sh", text: "arca server --config /etc/arca/arca.toml\n", how: "serve"})
+	r.serveInstalled()
 	paths := regexp.MustCompile("(?m)^\\| `(/[a-z]+)` \\|").FindAllStringSubmatch(prose(t, "server.md"), -1)
 	if len(paths) < 3 {
 		t.Fatalf("server.md names the paths %v: the test has lost its way", paths)

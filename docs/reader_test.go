@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,7 +75,7 @@ func newReader(t *testing.T) *reader {
 		"PATH=" + path, "HOME=" + dir + "/home", "LANG=C.UTF-8", "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true",
 		"PYTHONNOUSERSITE=1", "GITHUB_ENV=" + dir + "/github.env",
 	}
-	for _, name := range []string{"GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "GOSUMDB"} {
+	for _, name := range []string{"GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "GOSUMDB", "GOTOOLCHAIN"} {
 		out, err := exec.Command("go", "env", name).Output()
 		r.must(err)
 		r.env = append(r.env, name+"="+strings.TrimSpace(string(out)))
@@ -164,8 +166,7 @@ func (r *reader) file(name, text string) string {
 	return path
 }
 
-// copyOfCheckout is for commands that write into the checkout: its entries are links,
-// its folder bin is not.
+// copyOfCheckout is for commands that write into the checkout. It has what builds arca.
 func (r *reader) copyOfCheckout() string {
 	dir := filepath.Join(r.dir, "checkout")
 	r.must(os.MkdirAll(dir, 0o700))
@@ -173,7 +174,7 @@ func (r *reader) copyOfCheckout() string {
 		r.must(os.WriteFile(filepath.Join(dir, name), []byte(read(r.t, filepath.Join(root, name))), 0o600))
 	}
 	for _, name := range []string{"cmd", "internal"} {
-		// The go command does not follow links to folders below a module.
+		// Copies, since the go command does not follow links to folders in a module.
 		r.must(os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(root, name))))
 	}
 	return dir
@@ -288,19 +289,21 @@ func (r *reader) serversSaid() string {
 	return all.String()
 }
 
-// freePort is a port that nobody listens on now.
+// freePort is a port that nobody listens on now. It is not one of those the system
+// hands out: such a port could be a client's before the server is up.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := strconv.Itoa(10_000 + rand.IntN(20_000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
 
 func goProgram(t *testing.T) string {
@@ -316,10 +319,21 @@ func goProgram(t *testing.T) string {
 // the server, on the fixed port.
 func makeRun(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("make", "-s", "-C", root, "-n", "run", "BIN="+binary).CombinedOutput()
+	out, err := makeCommand("-s", "-n", "run", "BIN="+binary).Output()
 	if err != nil {
-		t.Fatalf("make -n run: %v\n%s", err, out)
+		t.Fatalf("make -n run: %v", err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return lines[len(lines)-1]
+}
+
+// makeCommand is a make of its own in the checkout, also when a make runs the tests.
+func makeCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command("make", append([]string{"--no-print-directory", "-C", root}, args...)...)
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "MAKE") && !strings.HasPrefix(v, "MFLAGS=") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	return cmd
 }

@@ -21,6 +21,7 @@ missing_packages() {
 	command -v cc >/dev/null || echo gcc
 	printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1 || echo libc6-dev
 	[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+	[ -x /usr/bin/systemd-analyze ] || echo systemd
 }
 
 install_packages() {

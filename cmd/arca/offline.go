@@ -23,7 +23,6 @@ func (o *offline) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.config, "config", "", "configuration `file` of the server whose data is opened")
 	_ = cmd.MarkFlagFilename("config", "toml")
 	cmd.Flags().StringVar(&o.home, "data-dir", "", "`folder` of a development server (default: the one that arca dev uses)")
-	cmd.MarkFlagsMutuallyExclusive("config", "data-dir")
 	o.logs.add(cmd, "warn")
 }
 
@@ -32,6 +31,9 @@ func (o *offline) with(ctx context.Context, env *environment, fn func(a *app.App
 	log, err := o.logs.logger(env.err)
 	if err != nil {
 		return err
+	}
+	if o.config != "" && o.home != "" {
+		return usageError{error: errors.New("--config and --data-dir name different data; give one of them")}
 	}
 	var cfg app.Config
 	if o.config != "" {

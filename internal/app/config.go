@@ -216,6 +216,7 @@ func (c *Config) validatePaths(p *problems) {
 	} {
 		if f.path != "" && inside(c.DataDir, f.path) {
 			p.add(f.field, "%s lies inside data_dir: whoever copies the data would have %s", f.path, f.holds)
+			break // the folder of one may only follow that of another
 		}
 	}
 }

@@ -91,7 +91,9 @@ func TestValidate(t *testing.T) {
 		{"listen everywhere", func(c *app.Config) { c.Listen = ":8443" }, ``},
 		{"listen on IPv6", func(c *app.Config) { c.Listen = "[::1]:8443" }, ``},
 		{"ops_listen without port", func(c *app.Config) { c.OpsListen = "::1" }, `ops_listen: "::1" is not of the form address:port`},
-		{"hosts", func(c *app.Config) { c.Hosts = []string{"arca.example.com", "*.arca.example", "arca", "arca.", "192.0.2.1", "my_host"} }, ``},
+		{"hosts", func(c *app.Config) {
+			c.Hosts = []string{"arca.example.com", "*.arca.example", "arca", "arca.", "192.0.2.1", "my_host"}
+		}, ``},
 		{"host with a port", func(c *app.Config) { c.Hosts = []string{"arca:8443"} }, `hosts: "arca:8443" is neither a host name nor a pattern such as *.example.com`},
 		{"host as URL", func(c *app.Config) { c.Hosts = []string{"https://arca"} }, `hosts: "https://arca" is neither a host name nor a pattern such as *.example.com`},
 		{"empty host", func(c *app.Config) { c.Hosts = []string{""} }, `hosts: "" is neither a host name nor a pattern such as *.example.com`},

@@ -135,7 +135,7 @@ func wants(t testing.TB, dir string, ids ...string) {
 	if diff := cmp.Diff(ids, scan(t, dir, 0)); diff != "" {
 		t.Errorf("event ids (-want +got):\n%s", diff)
 	}
-	if got := problems(t, dir); got != nil {
+	if got := inLog(problems(t, dir)); got != nil {
 		t.Errorf("problems: %q", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -166,6 +167,9 @@ type summary struct {
 
 func parseSummary(line []byte) (summary, error) {
 	var s summary
+	if !utf8.Valid(line) { // Unmarshal would mend it
+		return s, errors.New("not UTF-8")
+	}
 	if err := json.Unmarshal(line, &s); err != nil {
 		return s, err
 	}

@@ -207,13 +207,14 @@ func syncDir(dir string) error {
 
 // read reads and checks the file.
 func (f *File) read() (*envelope.Key, error) {
-	if err := f.checkLink(); err != nil {
+	path, err := f.realPath()
+	if err != nil {
 		return nil, err
 	}
 	// O_NONBLOCK: a pipe in place of the file is refused below, not waited for. The
 	// checks are made on what was opened, so that nothing can be put in its place
-	// between check and use.
-	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	// between check and use. O_NOFOLLOW: nor can a link, after realPath has looked.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open root key file: %w", err)
 	}
@@ -244,33 +245,33 @@ func (f *File) read() (*envelope.Key, error) {
 	return key, nil
 }
 
-// checkLink accepts a symbolic link only if it leads to a place below its own
-// directory, as in a volume that Kubernetes mounts for a Secret. Any other link is
-// easily overlooked when permissions are granted or backups are made.
-func (f *File) checkLink() error {
+// realPath is the path to open. It accepts a symbolic link only if it leads to a
+// place below its own directory, as in a volume that Kubernetes mounts for a Secret.
+// Any other link is easily overlooked when permissions are granted or backups are made.
+func (f *File) realPath() (string, error) {
 	info, err := os.Lstat(f.path)
 	if err != nil {
-		return fmt.Errorf("open root key file: %w", err)
+		return "", fmt.Errorf("open root key file: %w", err)
 	}
 	if info.Mode()&fs.ModeSymlink == 0 {
-		return nil
+		return f.path, nil
 	}
 	target, err := filepath.EvalSymlinks(f.path)
 	if err != nil {
-		return fmt.Errorf("open root key file: %w", err)
+		return "", fmt.Errorf("open root key file: %w", err)
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(f.path))
 	if err != nil {
-		return fmt.Errorf("open root key file: %w", err)
+		return "", fmt.Errorf("open root key file: %w", err)
 	}
 	if target, err = filepath.Abs(target); err != nil {
-		return fmt.Errorf("open root key file: %w", err)
+		return "", fmt.Errorf("open root key file: %w", err)
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
-		return fmt.Errorf("open root key file: %w", err)
+		return "", fmt.Errorf("open root key file: %w", err)
 	}
 	if !inside(target, dir) {
-		return fmt.Errorf("root key file %s is a symbolic link to %s, outside its directory: give the real path", f.path, target)
+		return "", fmt.Errorf("root key file %s is a symbolic link to %s, outside its directory: give the real path", f.path, target)
 	}
-	return nil
+	return target, nil
 }

@@ -240,3 +240,62 @@ func TestProfilesUnderOtherNames(t *testing.T) {
 		}
 	}
 }
+
+// TestAddedHeaders adds lines to the header of a signed request, as whoever stands
+// between client and server can. No operation runs for a request that could be read
+// in two ways.
+func TestAddedHeaders(t *testing.T) {
+	e := newEdge(t)
+	rn := run(t, e, nil, nil)
+	host := strings.TrimPrefix(rn.url, "http://")
+	tests := []struct {
+		name, lines string
+		ok          bool
+	}{
+		{"nothing", "", true},
+		{"target again", "X-Amz-Target: " + target, false},
+		{"target again in other case", "x-AMZ-target: secretsmanager.DeleteSecret", false},
+		{"empty target", "X-Amz-Target:", false},
+		{"target with a space before the colon", "X-Amz-Target : secretsmanager.DeleteSecret", false},
+		{"date again", "X-Amz-Date: 20300101T000000Z", false},
+		{"two other dates", "Date: x\r\nDate: y", false},
+		{"unsigned x-amz header", "X-Amz-Anything: x", false},
+		{"unsigned session token", "X-Amz-Security-Token: x", false},
+		{"unsigned payload", "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD", false},
+		{"user agent that SDKs do not sign", "X-Amz-User-Agent: x", true},
+		{"authorization again", "Authorization: AWS4-HMAC-SHA256 x", false},
+		{"content type again", "Content-Type: application/x-www-form-urlencoded", false},
+		{"host again", "Host: " + host, false},
+		{"length again", "Content-Length: 3", false},
+		{"chunked as well", "Transfer-Encoding: chunked", false},
+		{"another coding", "Transfer-Encoding: gzip", false},
+		{"chunked by another name", "Transfer-Encoding: xchunked", false},
+		{"folded line", "X-Other: a\r\n X-Amz-Target: b", true},
+		{"name with a control character", "X-Amz-\x00Target: b", false},
+		{"value with a line feed alone", "X-Other: a\nX-Amz-Target: b", false},
+		{"underscore", "X_Amz_Target: secretsmanager.DeleteSecret", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e.mu.Lock()
+			e.calls = nil
+			e.mu.Unlock()
+			r := signed(t, rn.url, body)
+			var head strings.Builder
+			if err := r.Header.Write(&head); err != nil {
+				t.Fatal(err)
+			}
+			lines := head.String()
+			if tt.lines != "" {
+				lines += tt.lines + "\r\n"
+			}
+			got := raw(t, rn, "POST / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\nContent-Length: 17\r\n"+lines+"\r\n"+body,
+				strings.HasPrefix(tt.lines, "Transfer-Encoding")) // no chunk ends
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if called := len(e.calls) == 1; called != tt.ok || called != strings.HasPrefix(got, "HTTP/1.1 200") {
+				t.Errorf("%d calls, answer %q", len(e.calls), got)
+			}
+		})
+	}
+}

@@ -145,13 +145,18 @@ func unreserved(c byte) bool {
 		c == '-' || c == '.' || c == '_' || c == '~'
 }
 
+// maxParams bounds the work that a stranger makes us do: a header of 64 KiB has room
+// for 20,000 parameters, which take 30 ms to sort. No request of any SDK has more.
+const maxParams = 1000
+
 // param is one query parameter, decoded.
 type param struct{ name, value string }
 
 // parseQuery splits and decodes a query. It decodes as a form is decoded, where a
 // plus is a space, because that is what the services behind will read; the canonical
-// form is then made from what was read and not from how it was written. ok is false
-// when an escape is broken.
+// form is then made from what was read and not from how it was written; SDKs write
+// %20 and %2B, which mean the same to everybody. ok is false when an escape is
+// broken, or when there are too many parameters.
 func parseQuery(raw string) (params []param, ok bool) {
 	for raw != "" {
 		var part string
@@ -164,6 +169,9 @@ func parseQuery(raw string) (params []param, ok bool) {
 			return nil, false
 		}
 		if value, ok = unescape(value); !ok {
+			return nil, false
+		}
+		if len(params) == maxParams {
 			return nil, false
 		}
 		params = append(params, param{name, value})

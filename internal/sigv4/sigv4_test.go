@@ -3,6 +3,7 @@ package sigv4_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -207,6 +208,7 @@ func TestRefuses(t *testing.T) {
 			"Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z (20150830T123059Z + 5 min.)"},
 		{"signature differs", setAuth(authorization(exampleScope, "host;x-amz-date", "6"+vanilla[1:])), sigv4.Invalid, mismatch},
 		{"signature too long", setAuth(authorization(exampleScope, "host;x-amz-date", vanilla+"0")), sigv4.Invalid, mismatch},
+		{"parameters without end", func(r *sigv4.Request, _ *sigv4.Expect) { r.RawQuery = strings.Repeat("a&", 1001) }, sigv4.Invalid, mismatch},
 		{"both forms", func(r *sigv4.Request, _ *sigv4.Expect) { r.RawQuery = "X-Amz-Algorithm=AWS4-HMAC-SHA256" }, sigv4.Invalid,
 			"Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header."},
 		{"query of nothing but an algorithm", func(r *sigv4.Request, _ *sigv4.Expect) {

@@ -109,9 +109,19 @@ func (b *ballast) release() (int64, error) {
 		return 0, err
 	}
 	had := b.allocated()
-	terr := os.Truncate(b.path, 0)
+	terr := empty(b.path)
 	if err := os.Remove(b.path); err != nil && terr != nil {
 		return 0, errors.Join(terr, err)
 	}
 	return had, nil
+}
+
+// empty cuts a file to nothing. A link that has taken its place since it was looked
+// at is not followed.
+func empty(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }

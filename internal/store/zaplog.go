@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -44,7 +45,9 @@ func advice(message string) bool {
 		"failed to update storage version":
 		return true
 	}
-	return false
+	// A member that starts tries to lead before it has read all of its log again, and
+	// succeeds with the next tick.
+	return strings.HasSuffix(message, "since there are still pending configuration changes to apply")
 }
 
 func (c zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
