@@ -242,7 +242,7 @@ func TestBadBodiesHTTP2(t *testing.T) {
 	tr.Protocols.SetUnencryptedHTTP2(true)
 	defer tr.CloseIdleConnections()
 	endless, never := io.Pipe()
-	defer never.Close()
+	defer func() { _ = never.Close() }()
 	tests := []struct {
 		name   string
 		body   io.ReadCloser
