@@ -227,6 +227,16 @@ func TestAdvanceConcurrently(t *testing.T) {
 	}
 }
 
+// Of two calls, the one that committed first may be the last to tell the clock.
+func TestClockKeepsNewestOffset(t *testing.T) {
+	b := newBed(t, true)
+	b.Raise(2 * time.Hour)
+	b.Raise(time.Hour)
+	if got := b.offset(t); got != "2h0m0s" {
+		t.Errorf("offset %s, want that of the later commit", got)
+	}
+}
+
 // After any failure the clock in memory is the one in the store once a call succeeds.
 // A repeat counts again when the first one had happened: the operation has no token.
 func TestAdvanceClockEveryCommit(t *testing.T) {
