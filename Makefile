@@ -2,12 +2,11 @@
 
 BIN      := bin/arca
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-GOFLAGS  ?=
 FUZZTIME ?= 3s
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ERRCHECK    := github.com/kisielk/errcheck@v1.30.0
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test test-deps test-go fuzz format-check bench generate lint clean
@@ -28,7 +27,7 @@ test-deps: ## install what the tests need, or say what is missing
 
 test-go:
 	go vet ./...
-	go test -race -timeout 20m ./...
+	go test -race -count=1 -timeout 20m ./...
 
 fuzz: ## run every fuzz target for FUZZTIME (3s)
 	scripts/fuzz.sh $(FUZZTIME)
@@ -40,7 +39,7 @@ generate: ## write the generated code of internal/api anew
 	go generate ./...
 
 format-check:
-	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 
 lint: format-check ## gofmt, go vet, staticcheck, errcheck, govulncheck (fetched by go run)

@@ -135,6 +135,10 @@ func TestAuditLog(t *testing.T) {
 			_, err := client.ListSecrets(ctx, &secretsmanager.ListSecretsInput{Filters: []types.Filter{{Key: "name", Values: []string{"a"}}}})
 			return err
 		}, members{"filters": []any{members{"key": "name", "values": []any{"a"}}}}, "", true, nil},
+		{"ListSecrets", func() error {
+			_, err := client.ListSecrets(ctx, &secretsmanager.ListSecretsInput{})
+			return err
+		}, nil, "", true, nil},
 		{"GetRandomPassword", func() error {
 			_, err := client.GetRandomPassword(ctx, &secretsmanager.GetRandomPasswordInput{PasswordLength: aws.Int64(20)})
 			return err

@@ -12,7 +12,7 @@ const (
 	// least. Requests leave a few kilobytes each; with Go's default, a small store's
 	// heap of some 20 MB would be collected dozens of times a second under load, which
 	// measured a fifth of the processor time of a read.
-	gcHeadroomBytes = 64 << 20
+	gcHeadroomBytes = 128 << 20
 	// gcPercentFloor is Go's default, which a large heap keeps.
 	gcPercentFloor = 100
 	gcTuneInterval = time.Second

@@ -28,14 +28,10 @@ class Walkthrough(unittest.TestCase):
     def setUp(self):
         self.prefix = "python/" + secrets.token_hex(6) + "/"
 
-    def tearDown(self):
-        pages = self.client.get_paginator("list_secrets").paginate(Filters=[{"Key": "name", "Values": [self.prefix]}])
-        for page in pages:
-            for secret in page["SecretList"]:
-                self.client.delete_secret(SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True)
-
     def create(self, name, **rest):
-        return self.client.create_secret(Name=self.prefix + name, **rest)
+        made = self.client.create_secret(Name=self.prefix + name, **rest)
+        self.addCleanup(self.client.delete_secret, SecretId=made["ARN"], ForceDeleteWithoutRecovery=True)
+        return made
 
     def get(self, name, **rest):
         return self.client.get_secret_value(SecretId=self.prefix + name, **rest)

@@ -32,8 +32,8 @@ type Record struct {
 	UserAgent           string
 	Identity            Identity
 	RequestID           string
-	ErrorCode           string // empty leaves errorCode and errorMessage out
-	ErrorMessage        string
+	ErrorCode           string // empty leaves the member out
+	ErrorMessage        string // likewise; service events have one without a code
 	RequestParameters   []byte // JSON object, or nil for null
 	ResponseElements    []byte // JSON object, or nil for null
 	AdditionalEventData []byte // JSON object, or nil to leave the member out
@@ -91,6 +91,8 @@ func (r *Record) AppendLine(dst []byte, node string) []byte {
 	dst = appendMember(dst, `,"userAgent":`, r.UserAgent)
 	if r.ErrorCode != "" {
 		dst = appendMember(dst, `,"errorCode":`, r.ErrorCode)
+	}
+	if r.ErrorMessage != "" {
 		dst = appendMember(dst, `,"errorMessage":`, r.ErrorMessage)
 	}
 	dst = append(dst, `,"requestParameters":`...)

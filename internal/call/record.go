@@ -61,8 +61,11 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 	if c.TLS != nil {
 		r.TLS = &audit.TLSDetails{Version: c.TLS.Version, CipherSuite: c.TLS.CipherSuite, ClientProvidedHostHeader: c.Host}
 	}
-	return r.AppendLine(nil, c.d.cfg.Store.NodeID())
+	return r.AppendLine(make([]byte, 0, lineBytes), c.d.cfg.Store.NodeID())
 }
+
+// lineBytes is room for an ordinary line.
+const lineBytes = 1280
 
 // effectLines is what the transaction keeps of this call until its log lines are
 // synced: the same records, but for the answer, which is not known yet.

@@ -16,7 +16,12 @@ func Context(pairs map[string]string) []byte {
 	}
 	out := make([]byte, 0, size)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(pairs)))
-	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+	// Contexts are small and made for every value that is opened: their keys are
+	// sorted on the stack.
+	var few [8]string
+	keys := slices.AppendSeq(few[:0], maps.Keys(pairs))
+	slices.Sort(keys)
+	for _, k := range keys {
 		out = appendString(out, k)
 		out = appendString(out, pairs[k])
 	}

@@ -1,9 +1,8 @@
 // Package kms keeps KMS keys and makes data keys under them.
 //
 // It trusts the store for its sealing and call for identities. Key material is
-// sealed once more, under the keyring's "kms" key, and opened only when it is used,
-// so that no long-lived buffer of this process holds it. It does not decide: the
-// operation that uses a key asks the authorizer.
+// sealed once more, under the keyring's "kms" key, and opened when it is first used.
+// It does not decide: the operation that uses a key asks the authorizer.
 package kms
 
 import (
@@ -13,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 
 	"arca/internal/call"
 	"arca/internal/envelope"
@@ -72,6 +72,7 @@ type Service struct {
 	store   *store.Store
 	keys    *store.Table[Key]
 	aliases *store.Table[Alias]
+	opened  opened
 }
 
 const keyFormat, aliasFormat = 1, 1
@@ -115,7 +116,6 @@ func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, keyID string, encC
 	if err != nil {
 		return nil, nil, "", err
 	}
-	defer current.Wipe()
 	var secret [keyBytes]byte
 	_, _ = rand.Read(secret[:]) // never fails: crypto/rand ends the program instead
 	defer clear(secret[:])
@@ -152,7 +152,6 @@ func (s *Service) Decrypt(v *store.Snap, c *call.Call, wrapped []byte, encCtx ma
 		if err != nil {
 			return nil, err
 		}
-		defer k.Wipe()
 		secret, err := k.Open(dataKeyLabel, wrapped, envelope.Context(encCtx))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrKey, err)
@@ -212,7 +211,21 @@ func (s *Service) defaultKey(tx *store.Tx, c *call.Call) (*Key, error) {
 	return key, nil
 }
 
+// open returns the key of one version, shared with others: it must not be wiped.
 func (s *Service) open(key *Key, m Material) (*envelope.Key, error) {
+	if k := s.opened.get(key, m); k != nil {
+		return k, nil
+	}
+	k, err := s.unseal(key, m)
+	if err != nil {
+		return nil, err
+	}
+	s.opened.put(key, m, k)
+	return k, nil
+}
+
+// unseal opens the material of one version, for the caller alone.
+func (s *Service) unseal(key *Key, m Material) (*envelope.Key, error) {
 	secret, err := s.store.Unseal(sealPurpose, m.Sealed, materialAD(key, m.Version))
 	if err != nil {
 		return nil, fmt.Errorf("open material of key %s: %w", IDText(key.ID), err)
@@ -221,10 +234,50 @@ func (s *Service) open(key *Key, m Material) (*envelope.Key, error) {
 	return envelope.NewKey(key.ID, m.Version, secret.Bytes())
 }
 
+// maxOpened bounds the keys that are kept open, a few hundred bytes each.
+const maxOpened = 4096
+
+// opened keeps keys that were used, since opening one costs a third of reading a
+// secret. It gives nothing away that memory did not hold before: the keyring, which
+// opens all of them, is there too. The sealed material is part of what finds a key,
+// so a record that was replaced is opened anew.
+type opened struct {
+	mu   sync.RWMutex
+	keys map[string]*envelope.Key // guarded by mu
+}
+
+func (o *opened) get(key *Key, m Material) *envelope.Key {
+	var space [256]byte
+	at := appendOpenedKey(space[:0], key, m)
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.keys[string(at)]
+}
+
+func (o *opened) put(key *Key, m Material, k *envelope.Key) {
+	at := string(appendOpenedKey(nil, key, m))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.keys == nil || len(o.keys) >= maxOpened {
+		// Not wiped: some are in use. They are gone with the next collection.
+		o.keys = make(map[string]*envelope.Key)
+	}
+	o.keys[at] = k
+}
+
+func appendOpenedKey(dst []byte, key *Key, m Material) []byte {
+	return append(appendMaterialAD(dst, key, m.Version), m.Sealed...)
+}
+
 // materialAD binds sealed material to its key and version, so that it cannot be
 // moved to another record by whoever writes to etcd.
-func materialAD(key *Key, version uint32) []byte {
-	ad := []byte(key.Account + "/" + key.Region + "/")
+func materialAD(key *Key, version uint32) []byte { return appendMaterialAD(nil, key, version) }
+
+func appendMaterialAD(ad []byte, key *Key, version uint32) []byte {
+	ad = append(ad, key.Account...)
+	ad = append(ad, '/')
+	ad = append(ad, key.Region...)
+	ad = append(ad, '/')
 	ad = append(ad, key.ID[:]...)
 	return binary.BigEndian.AppendUint32(ad, version)
 }
@@ -237,12 +290,12 @@ func (s *Service) Check(v *store.Snap, report func(problem string)) {
 			report("key " + IDText(k.ID) + " has no material")
 		}
 		for _, m := range k.Material {
-			opened, err := s.open(k, m)
+			fresh, err := s.unseal(k, m)
 			if err != nil {
 				report(err.Error())
 				continue
 			}
-			opened.Wipe()
+			fresh.Wipe()
 		}
 		if id, _ := s.DefaultKeyID(v, k.Account, k.Region); k.Manager == managerAWS && id != IDText(k.ID) {
 			report("key " + IDText(k.ID) + " of " + scope(k.Account, k.Region) + " is not the one " + SecretsManagerAlias + " names there")
