@@ -44,6 +44,9 @@ root key: ARCA_ROOT_PASSPHRASE.`,
 				return err
 			}
 			if check {
+				if err := cfg.CheckFiles(given, log); err != nil {
+					return fmt.Errorf("%s: %w", path, err)
+				}
 				fmt.Fprintf(env.out, "%s is a good configuration\n", path)
 				return nil
 			}

@@ -10,8 +10,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -309,7 +312,30 @@ func (a *App) URL() string {
 	if a.cfg.TLS.Off {
 		scheme = "http"
 	}
-	return scheme + "://" + a.Addr()
+	addr := a.Addr()
+	// Nobody can connect to the wildcard address itself.
+	if host, port, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsUnspecified() {
+		addr = net.JoinHostPort(a.reachableHost(), port)
+	}
+	return scheme + "://" + addr
+}
+
+// reachableHost is a name under which a server that listens everywhere is reached.
+func (a *App) reachableHost() string {
+	for _, h := range a.cfg.Hosts {
+		if !strings.Contains(h, "*") {
+			return h
+		}
+	}
+	return "127.0.0.1"
+}
+
+// listenError says which setting is wrong, and what to do when the port is taken.
+func listenError(setting, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: %s is in use, perhaps by another server: choose another port; port 0 picks a free one: %w", setting, addr, syscall.EADDRINUSE)
+	}
+	return fmt.Errorf("%s: %w", setting, err)
 }
 
 func (a *App) registerMetrics() {

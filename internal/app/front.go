@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -47,11 +48,11 @@ func (a *App) listen(ctx context.Context) error {
 	}
 	var lc net.ListenConfig
 	if run.API, err = lc.Listen(ctx, "tcp", a.cfg.Listen); err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return listenError("listen", a.cfg.Listen, err)
 	}
 	if a.cfg.OpsListen != "" {
 		if run.Ops, err = lc.Listen(ctx, "tcp", a.cfg.OpsListen); err != nil {
-			return errors.Join(fmt.Errorf("ops_listen: %w", err), run.API.Close())
+			return errors.Join(listenError("ops_listen", a.cfg.OpsListen, err), run.API.Close())
 		}
 		run.OpsHandler = server.NewOps(server.OpsConfig{
 			Ready:   a.ready,
@@ -69,6 +70,28 @@ func (a *App) closeListeners() {
 			_ = l.Close()
 		}
 	}
+}
+
+// checkCertificate finds out early whether a configured certificate can be served.
+func (c *Config) checkCertificate(log *slog.Logger) error {
+	if c.TLS.CertFile == "" {
+		return nil
+	}
+	if _, err := server.OpenCertificate(c.TLS.CertFile, c.TLS.KeyFile, log); err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	return nil
+}
+
+// CheckFiles reads the files that a valid configuration names and a start would need
+// at once: certificate and passphrase. It makes nothing.
+func (c *Config) CheckFiles(given ServerSecrets, log *slog.Logger) error {
+	key, err := newRootKey(c, given)
+	if err != nil {
+		return err
+	}
+	key.Wipe()
+	return c.checkCertificate(log)
 }
 
 // certificate is the configured one, or the server's own.

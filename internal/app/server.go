@@ -38,6 +38,9 @@ func OpenServer(ctx context.Context, cfg Config, given ServerSecrets, log *slog.
 	if err != nil {
 		return nil, err
 	}
+	if err := cfg.checkCertificate(log); err != nil {
+		return nil, err
+	}
 	a, err := open(ctx, cfg, mode{rootKey: key}, log)
 	if err != nil {
 		return nil, err

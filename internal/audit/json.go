@@ -96,7 +96,7 @@ func cut(s string, limit int) string {
 // log, unreadable.
 func appendObject(dst, object []byte, limit int, member string) []byte {
 	switch {
-	case object == nil:
+	case len(object) == 0:
 		return append(dst, "null"...)
 	case len(object) > limit:
 		return appendOmitted(dst, len(object), member+" too large")

@@ -34,8 +34,8 @@ type Record struct {
 	RequestID           string
 	ErrorCode           string // empty leaves the member out
 	ErrorMessage        string // likewise; service events have one without a code
-	RequestParameters   []byte // JSON object, or nil for null
-	ResponseElements    []byte // JSON object, or nil for null
+	RequestParameters   []byte // JSON object, or empty for null
+	ResponseElements    []byte // JSON object, or empty for null
 	AdditionalEventData []byte // JSON object, or nil to leave the member out
 	RecipientAccountID  string
 	TLS                 *TLSDetails // nil leaves the member out

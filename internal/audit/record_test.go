@@ -127,7 +127,7 @@ func TestAppendLineBounds(t *testing.T) {
 		{"additional data too large", audit.Record{AdditionalEventData: object(28<<10 + 1)}, part{AdditionalEventData: omitted(28<<10+1, "additionalEventData too large")}},
 		{"parameters not JSON", audit.Record{RequestParameters: []byte(`{"a":}`)}, part{RequestParameters: omitted(6, "requestParameters not a JSON object")}},
 		{"parameters not an object", audit.Record{RequestParameters: []byte(`[]`)}, part{RequestParameters: omitted(2, "requestParameters not a JSON object")}},
-		{"parameters empty", audit.Record{RequestParameters: []byte{}}, part{RequestParameters: omitted(0, "requestParameters not a JSON object")}},
+		{"parameters empty", audit.Record{RequestParameters: []byte{}}, part{RequestParameters: json.RawMessage("null")}},
 		{"parameters not UTF-8", audit.Record{RequestParameters: []byte("{\"a\":\"\xff\"}")}, part{RequestParameters: omitted(9, "requestParameters not a JSON object")}},
 		{"characters that hide or end lines", audit.Record{RequestParameters: []byte("{\"a\u009b\":\"\u0085b\u202e\u061cé\x7f\u2028\"}")},
 			part{RequestParameters: json.RawMessage(`{"a\u009b":"\u0085b\u202e\u061cé\u007f\u2028"}`)}},

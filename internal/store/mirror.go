@@ -238,9 +238,8 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	}
 	t.eachIndexKey(e, func(i int, key string) {
 		w.indexes[i].Set(indexItem{key, e})
-		if at := slices.Index(gone, indexKey{i, key}); at >= 0 {
-			gone = slices.Delete(gone, at, at+1)
-		}
+		// An index may list a record several times under one key.
+		gone = slices.DeleteFunc(gone, func(k indexKey) bool { return k == indexKey{i, key} })
 	})
 	for _, k := range gone {
 		w.indexes[k.index].Delete(indexItem{k.key, old})
