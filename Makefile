@@ -32,7 +32,7 @@ test-go:
 fuzz: ## run every fuzz target for FUZZTIME (3s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## print the benchmarks the README quotes, each beside its yardstick
+bench: build ## print the benchmarks docs/performance.md quotes, each beside its yardstick
 	go run ./bench
 
 generate: ## write the generated code of internal/api anew
