@@ -2,13 +2,20 @@ package docs_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -196,7 +203,36 @@ func (r *reader) checkConfig(b block) string {
 	if !strings.Contains("\n"+text, "\ndata_dir") {
 		text = "data_dir = \"/var/lib/arca/data\"\n" + text
 	}
-	return r.shell(b, "arca server --check-config --config "+r.file("part.toml", r.here("toml", text)))
+	text = r.here("toml", text)
+	r.provide(text)
+	return r.shell(b, "arca server --check-config --config "+r.file("part.toml", text))
+}
+
+var named = regexp.MustCompile(`(?m)^(passphrase_file|cert_file|key_file) = "(.*)"`)
+
+// provide makes the files that a configuration names and that an operator would have:
+// the server reads them when it checks.
+func (r *reader) provide(text string) {
+	cert, key := r.certificate()
+	content := map[string][]byte{
+		"passphrase_file": []byte("a passphrase that is long enough\n"), "cert_file": cert, "key_file": key,
+	}
+	for _, m := range named.FindAllStringSubmatch(text, -1) {
+		r.must(os.MkdirAll(filepath.Dir(m[2]), 0o700))
+		r.must(os.WriteFile(m[2], content[m[1]], 0o600))
+	}
+}
+
+// certificate makes a certificate and its key, in PEM.
+func (r *reader) certificate() (cert, key []byte) {
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	r.must(err)
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(crand.Reader, t, t, priv.Public(), priv)
+	r.must(err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(priv)
+	r.must(err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
 // script is a program for bash that ends at the first command that fails.
