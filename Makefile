@@ -9,7 +9,7 @@ ERRCHECK    := github.com/kisielk/errcheck@v1.30.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-deps test-go fuzz format-check bench generate lint clean
+.PHONY: help build run test test-deps test-go fuzz format-check bench generate lint vulncheck clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -42,10 +42,12 @@ format-check:
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 
-lint: format-check ## gofmt, go vet, staticcheck, errcheck, govulncheck (fetched by go run)
+lint: format-check ## gofmt, go vet, staticcheck, errcheck (fetched by go run)
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go run $(ERRCHECK) -ignoretests -exclude scripts/errcheck-exclude.txt ./...
+
+vulncheck: ## look for known vulnerabilities in what is used (needs the Go vulnerability database)
 	go run $(GOVULNCHECK) ./...
 
 clean: ## remove what was built and installed below this folder

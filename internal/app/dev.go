@@ -69,7 +69,7 @@ func OpenDev(ctx context.Context, dc DevConfig, log *slog.Logger) (_ *Dev, err e
 	}
 	defer func() {
 		if err != nil {
-			d.removeTemporary()
+			err = errors.Join(err, d.removeTemporary())
 		}
 	}()
 	cfg := Config{

@@ -37,7 +37,7 @@ func Parse(s string) (ARN, error) {
 	}
 	rest, ok := strings.CutPrefix(s, "arn:")
 	if !ok {
-		return ARN{}, fmt.Errorf("%w: does not begin with arn:", ErrSyntax)
+		return ARN{}, fmt.Errorf("%w: does not begin with \"arn:\"", ErrSyntax)
 	}
 	var a ARN
 	for _, field := range []*string{&a.Partition, &a.Service, &a.Region, &a.Account} {

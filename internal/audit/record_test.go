@@ -216,9 +216,6 @@ func FuzzAppendLine(f *testing.F) {
 		if got.EventID != "right" {
 			t.Fatalf("event id %q", got.EventID)
 		}
-		if code == "" {
-			message = ""
-		}
 		for _, m := range []struct{ name, in, out string }{
 			{"userAgent", agent, got.UserAgent}, {"errorCode", code, got.ErrorCode},
 			{"errorMessage", message, got.ErrorMessage}, {"userName", user, got.UserIdentity.UserName},

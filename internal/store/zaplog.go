@@ -62,6 +62,9 @@ func (c zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range fields {
 		f.AddTo(enc)
 	}
+	if cause, _ := enc.Fields["error"].(string); strings.Contains(cause, "interrupted due to stop signal") {
+		return nil // a compaction under way when the member stops; the next start finishes it
+	}
 	attrs := make([]slog.Attr, 0, len(enc.Fields))
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
