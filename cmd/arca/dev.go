@@ -48,6 +48,7 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "test".`,
 					}
 				}()
 			}
+			raiseProcs(env.getenv)
 			go tuneGC(cmd.Context(), env.getenv)
 			return d.Run(cmd.Context())
 		},

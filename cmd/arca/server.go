@@ -67,6 +67,7 @@ root key: ARCA_ROOT_PASSPHRASE.`,
 				<-stop
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 			}()
+			raiseProcs(env.getenv)
 			go tuneGC(cmd.Context(), env.getenv)
 			return a.Run(cmd.Context())
 		},

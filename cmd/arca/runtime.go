@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -24,6 +25,19 @@ func gcPercent(liveBytes uint64) int {
 		return gcPercentFloor
 	}
 	return max(gcPercentFloor, int(min(gcHeadroomBytes*100/liveBytes, 800)))
+}
+
+// raiseProcs gives Go's scheduler more processors than there are cores. Every answer
+// waits for a disk sync, which blocks a thread; when it returns, its goroutine needs
+// a free processor or queues behind all that are ready to run, which under load took
+// longer than the sync. With half as many again there is one, and the kernel lets the
+// thread run at once: measured on two cores, reads gained a third and writes a tenth.
+// Whoever sets GOMAXPROCS has decided, and is left alone.
+func raiseProcs(getenv func(string) string) {
+	if getenv("GOMAXPROCS") == "" {
+		n := runtime.GOMAXPROCS(0)
+		runtime.GOMAXPROCS(n + (n+1)/2)
+	}
 }
 
 // tuneGC keeps the headroom until ctx ends, and then puts back what was set. Whoever
