@@ -83,7 +83,7 @@ func (r *Record) AppendLine(dst []byte, node string) []byte {
 	dst = append(dst, `{"eventVersion":"1.11","userIdentity":`...)
 	dst = r.Identity.append(dst)
 	dst = append(dst, `,"eventTime":"`...)
-	dst = r.EventTime.UTC().AppendFormat(dst, "2006-01-02T15:04:05Z")
+	dst = r.EventTime.UTC().AppendFormat(dst, time.RFC3339)
 	dst = appendMember(dst, `","eventSource":`, r.EventSource)
 	dst = appendMember(dst, `,"eventName":`, r.EventName)
 	dst = appendMember(dst, `,"awsRegion":`, r.Region)

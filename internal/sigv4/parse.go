@@ -279,10 +279,8 @@ func headerName(s string) bool {
 
 // parseDate reads X-Amz-Date's form, and for a Date header also HTTP's.
 func parseDate(s string) (time.Time, bool) {
-	if len(s) == len(dateFormat) { // time.Parse would let fractions of a second pass
-		if t, err := time.Parse(dateFormat, s); err == nil {
-			return t, true
-		}
+	if t, ok := parseStamp(s); ok {
+		return t, true
 	}
 	for _, layout := range [...]string{time.RFC1123, time.RFC1123Z} {
 		// A zone by any other name would be taken as UTC.

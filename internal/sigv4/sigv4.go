@@ -123,7 +123,7 @@ func (s *Signed) checkScope(e Expect) *Failure {
 		b.WriteString("Credential should be scoped with a valid terminator: '" + terminator + "', not '" + shown(s.terminator) + "'. ")
 	}
 	var space [len(dateFormat)]byte
-	stamp := s.Time.AppendFormat(space[:0], dateFormat)
+	stamp := appendStamp(space[:0], s.Time)
 	if string(stamp[:len(dayFormat)]) != s.Day {
 		b.WriteString("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '" +
 			shown(s.Day) + "' != '" + string(stamp[:len(dayFormat)]) + "', from '" + string(stamp) + "'.")
@@ -188,9 +188,9 @@ func DeriveKey(secretKey []byte, day, region, service string) SigningKey {
 func (k SigningKey) sign(t time.Time, region, service string, canonical [sha256.Size]byte) [2 * sha256.Size]byte {
 	b := make([]byte, 0, 256)
 	b = append(b, algorithm+"\n"...)
-	b = t.AppendFormat(b, dateFormat)
+	b = appendStamp(b, t)
 	b = append(b, '\n')
-	b = t.AppendFormat(b, dayFormat)
+	b = appendDay(b, t)
 	for _, part := range [...]string{region, service, terminator} {
 		b = append(b, '/')
 		b = append(b, part...)

@@ -1,0 +1,7 @@
+package sigv4
+
+// Seams for tests.
+var (
+	AppendStamp = appendStamp
+	ParseStamp  = parseStamp
+)
