@@ -23,9 +23,7 @@ package envelope
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -127,13 +125,13 @@ func (k *Key) messageCipher(label string, salt []byte) (cipher.AEAD, error) {
 	if label == "" {
 		return nil, errNoLabel
 	}
-	derived, err := hkdf.Key(sha256.New, k.secret.Bytes(), salt, infoPrefix+label, secretBytes)
+	derived, err := derive(k.secret.Bytes(), salt, label)
 	if err != nil {
-		return nil, fmt.Errorf("derive message key: %w", err)
+		return nil, err
 	}
-	block, err := aes.NewCipher(derived)
-	clear(derived)
-	runtime.KeepAlive(derived)
+	block, err := aes.NewCipher(derived[:])
+	clear(derived[:])
+	runtime.KeepAlive(&derived)
 	if err != nil {
 		return nil, fmt.Errorf("derive message key: %w", err)
 	}

@@ -1,0 +1,4 @@
+package envelope
+
+// Derive is the derivation of message keys.
+var Derive = derive
