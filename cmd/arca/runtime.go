@@ -9,14 +9,16 @@ import (
 )
 
 const (
-	// gcHeadroomBytes is how much is allocated between two garbage collections at
-	// least. Requests leave a few kilobytes each; with Go's default, a small store's
-	// heap of some 20 MB would be collected dozens of times a second under load, which
-	// measured a fifth of the processor time of a read.
+	// gcHeadroomBytes is how much a process may allocate between two garbage
+	// collections, whatever Go's default. Requests leave some ten kilobytes each; with
+	// the default, a small store's heap of some 20 MB would be collected many times a
+	// second under load, which measured a tenth of the processor time of a read.
 	gcHeadroomBytes = 128 << 20
 	// gcPercentFloor is Go's default, which a large heap keeps.
 	gcPercentFloor = 100
-	gcTuneInterval = time.Second
+	// gcPercentCeiling keeps a nearly empty heap from growing for nothing.
+	gcPercentCeiling = 800
+	gcTuneInterval   = time.Second
 )
 
 // gcPercent gives a live heap its headroom.
@@ -24,7 +26,7 @@ func gcPercent(liveBytes uint64) int {
 	if liveBytes == 0 {
 		return gcPercentFloor
 	}
-	return max(gcPercentFloor, int(min(gcHeadroomBytes*100/liveBytes, 800)))
+	return max(gcPercentFloor, int(min(gcHeadroomBytes*100/liveBytes, gcPercentCeiling)))
 }
 
 // raiseProcs gives Go's scheduler more processors than there are cores. Every answer
@@ -40,7 +42,7 @@ func raiseProcs(getenv func(string) string) {
 	}
 }
 
-// tuneGC keeps the headroom until ctx ends, and then puts back what was set. Whoever
+// tuneGC keeps the headroom until ctx ends, and then puts Go's default back. Whoever
 // sets GOGC has decided, and is left alone.
 func tuneGC(ctx context.Context, getenv func(string) string) {
 	if getenv("GOGC") != "" {

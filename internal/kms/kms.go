@@ -237,8 +237,8 @@ func (s *Service) unseal(key *Key, m Material) (*envelope.Key, error) {
 // maxOpened bounds the keys that are kept open, a few hundred bytes each.
 const maxOpened = 4096
 
-// opened keeps keys that were used, since opening one costs a third of reading a
-// secret. It gives nothing away that memory did not hold before: the keyring, which
+// opened keeps keys that were used, since opening one costs about a quarter of
+// GetSecretValue, the edge apart. It gives nothing away that memory did not hold before: the keyring, which
 // opens all of them, is there too. The sealed material is part of what finds a key,
 // so a record that was replaced is opened anew.
 type opened struct {

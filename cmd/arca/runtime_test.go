@@ -1,0 +1,21 @@
+package main
+
+import "testing"
+
+func TestGCPercent(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		live uint64
+		want int
+	}{
+		{"not known yet", 0, 100},
+		{"nearly empty", 1 << 20, 800},
+		{"small", 64 << 20, 200},
+		{"as large as the headroom", 128 << 20, 100},
+		{"large", 4 << 30, 100},
+	} {
+		if got := gcPercent(c.live); got != c.want {
+			t.Errorf("%s: gcPercent(%d) = %d, want %d", c.name, c.live, got, c.want)
+		}
+	}
+}
