@@ -25,6 +25,8 @@ const (
 	keyringKey = metaPrefix + "keyring"
 	floorKey   = metaPrefix + "floor"
 	nodePrefix = metaPrefix + "node/"
+	// deletedPrefix and a digit name the keys that every deletion writes; see deletions.
+	deletedPrefix = metaPrefix + "deleted/"
 
 	hashBytes = 16
 )

@@ -39,6 +39,7 @@ func indexLess(a, b indexItem) bool {
 // revisions and copy them before the first change (copy on write), so a published
 // tableState never changes.
 type tableState struct {
+	rev     int64 // of the last change to the table, or a later one
 	records *btree.Map[string, *entry]
 	indexes []*btree.BTreeG[indexItem] // as in table.indexes
 }
@@ -57,7 +58,7 @@ func emptyTableState(t *table) tableState {
 }
 
 func (ts tableState) copy() tableState {
-	out := tableState{records: ts.records.Copy(), indexes: make([]*btree.BTreeG[indexItem], len(ts.indexes))}
+	out := tableState{rev: ts.rev, records: ts.records.Copy(), indexes: make([]*btree.BTreeG[indexItem], len(ts.indexes))}
 	for i, ix := range ts.indexes {
 		out.indexes[i] = ix.Copy()
 	}
@@ -225,6 +226,7 @@ func (m *mirror) putLocked(t *table, e *entry) {
 		return
 	}
 	m.dirty[t.index] = true
+	w.rev = e.rev
 	w.records.Set(e.key, e)
 	// Most changes of a record leave most of its index keys as they are. Setting one
 	// replaces the item that stands there, for items are ordered by index key and record
@@ -255,6 +257,7 @@ type indexKey struct {
 func (m *mirror) removeLocked(t *table, e *entry, rev int64) {
 	w := &m.work[t.index]
 	m.dirty[t.index] = true
+	w.rev = rev
 	w.records.Delete(e.key)
 	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].Delete(indexItem{key, e}) })
 	t.count(e.key, -1)
@@ -281,6 +284,7 @@ func (m *mirror) replace(l *loaded) {
 	for i, t := range m.tables {
 		old := m.work[i]
 		fresh := emptyTableState(t)
+		fresh.rev = l.rev
 		counts := make(map[string]int)
 		items := make([][]indexItem, len(t.indexes))
 		add := func(e *entry) {

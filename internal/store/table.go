@@ -228,6 +228,11 @@ func (t *Table[T]) Walk(ctx context.Context, v *Snap, fn func(r *T) error) (err 
 	return err
 }
 
+// Revision grows whenever a record of the table changes, and is the same in two
+// snapshots only if the table is. What is derived from whole tables may be kept as
+// long as their revisions stay.
+func (t *Table[T]) Revision(v *Snap) int64 { return v.st.tables[t.t.index].rev }
+
 // Count is the number of records in a scope as of the newest state, in constant time.
 func (t *Table[T]) Count(scope string) int {
 	h := t.t.scopeHash(scope)

@@ -33,7 +33,7 @@ const (
 	// MaxWrites is the number of records that one transaction may write, delete or
 	// guard; a DeleteChildren counts as one. It keeps within what an external etcd
 	// cluster accepts as it comes.
-	MaxWrites = maxTxnOps - 4
+	MaxWrites = maxTxnOps - 4 - deletions
 
 	maxUpdateRuns = 64
 	patientRuns   = 2 // conflicts before a transaction queues up
@@ -214,6 +214,7 @@ func (s *Store) prepare(tx *Tx, seq uint64) (*prepared, error) {
 	p := &prepared{seq: seq, key: s.effects.key(seq), effect: tx.effect != nil}
 	var changes []Change
 
+	var created, deleted stripeSet
 	p.ifs = append(p.ifs, clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0))
 	if tx.fence != nil {
 		p.ifs = append(p.ifs, tx.fence.compare())
@@ -232,16 +233,18 @@ func (s *Store) prepare(tx *Tx, seq uint64) (*prepared, error) {
 		w := tx.writes[at]
 		if tx.compared(w) {
 			p.compare(at, w.old)
+			if w.old == nil && w.e != nil {
+				created.add(w.key)
+			}
 		}
 		if w.e == nil {
 			if w.old == nil {
 				continue
 			}
+			deleted.add(w.key)
 			p.thens = append(p.thens, clientv3.OpDelete(at))
 			p.batch.changes = append(p.batch.changes, change{table: w.table, key: w.key})
-			if w.old != nil {
-				changes = append(changes, Change{Table: w.table.name, Key: []byte(at), Sequence: w.old.seq, Deleted: true})
-			}
+			changes = append(changes, Change{Table: w.table.name, Key: []byte(at), Sequence: w.old.seq, Deleted: true})
 			continue
 		}
 		c, err := s.prepareWrite(p, at, w, tx.st.rev)
@@ -249,6 +252,13 @@ func (s *Store) prepare(tx *Tx, seq uint64) (*prepared, error) {
 			return nil, err
 		}
 		changes = append(changes, c)
+	}
+
+	for key := range created.keys() {
+		p.ifs = append(p.ifs, clientv3.Compare(clientv3.ModRevision(key), "<", tx.st.rev+1))
+	}
+	for key := range deleted.keys() {
+		p.thens = append(p.thens, clientv3.OpPut(key, ""))
 	}
 
 	kind, data := effectMarker, []byte(nil)

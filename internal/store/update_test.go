@@ -53,12 +53,13 @@ func TestWhatIsCompared(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		first  func(tx *store.Tx) // what the transaction does
-		other  func(tx *store.Tx) // what somebody does meanwhile
+		other  func(tx *store.Tx) // what somebody does meanwhile; nil: makes two and deletes it
 		reruns bool
 	}{
 		{"put and put", func(tx *store.Tx) { h.things.Put(tx, one, &thing{}) }, func(tx *store.Tx) { h.things.Put(tx, one, &thing{}) }, true},
 		{"create and create", func(tx *store.Tx) { h.things.Put(tx, two, &thing{}) }, func(tx *store.Tx) { h.things.Put(tx, two, &thing{}) }, true},
 		{"delete and put", func(tx *store.Tx) { h.things.Delete(tx, one) }, func(tx *store.Tx) { h.things.Put(tx, one, &thing{}) }, true},
+		{"create, and create and delete", func(tx *store.Tx) { h.things.Put(tx, two, &thing{}) }, nil, true},
 		{"put and delete", func(tx *store.Tx) { h.things.Put(tx, one, &thing{}) }, func(tx *store.Tx) { h.things.Delete(tx, one) }, true},
 		{"put and unrelated", func(tx *store.Tx) { h.things.Put(tx, one, &thing{}) }, func(tx *store.Tx) { h.things.Put(tx, two, &thing{}) }, false},
 		{"guard and put", func(tx *store.Tx) { h.things.Guard(tx, one); h.things.Put(tx, two, &thing{}) }, func(tx *store.Tx) { h.things.Put(tx, one, &thing{}) }, true},
@@ -78,7 +79,10 @@ func TestWhatIsCompared(t *testing.T) {
 			mustUpdate(t, s, func(tx *store.Tx) { h.things.Put(tx, one, &thing{}) })
 			runs := 0
 			_, err := s.Update(t.Context(), func(tx *store.Tx) error {
-				if runs++; runs == 1 {
+				if runs++; runs == 1 && tc.other == nil {
+					mustUpdate(t, s, func(tx *store.Tx) { h.things.Put(tx, two, &thing{}) })
+					mustUpdate(t, s, func(tx *store.Tx) { h.things.Delete(tx, two) })
+				} else if runs == 1 {
 					mustUpdate(t, s, tc.other)
 				}
 				tc.first(tx)
@@ -87,6 +91,7 @@ func TestWhatIsCompared(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			mustUpdate(t, s, func(tx *store.Tx) { h.things.Put(tx, two, &thing{}) }) // the mirror has what etcd has
 			if (runs > 1) != tc.reruns {
 				t.Errorf("closure ran %d times, want again: %v", runs, tc.reruns)
 			}
