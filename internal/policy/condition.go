@@ -195,26 +195,9 @@ func arnPattern(p Pattern) bool {
 	return colons >= 5 && first.Text != "" && (strings.HasPrefix(first.Text, "arn:") || !strings.Contains(first.Text, ":"))
 }
 
-// parseNumber reads an integer or decimal number. Exponents are bounded by refusing
-// them: a few digits would stand for gigabytes of them.
+// parseNumber reads what parseDecimal does.
 func parseNumber(s string) (*big.Rat, bool) {
-	const maxDigits = 64
-	if s == "" || len(s) > maxDigits {
-		return nil, false
-	}
-	digits, points := 0, 0
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= '0' && c <= '9':
-			digits++
-		case c == '.':
-			points++
-		case (c == '-' || c == '+') && i == 0:
-		default:
-			return nil, false
-		}
-	}
-	if digits == 0 || points > 1 {
+	if _, ok := parseDecimal(s); !ok {
 		return nil, false
 	}
 	return new(big.Rat).SetString(s)
@@ -225,27 +208,28 @@ func parseNumber(s string) (*big.Rat, bool) {
 // https://www.w3.org/TR/NOTE-datetime
 func parseDate(s string) (time.Time, bool) {
 	// A year has four digits; anything else made of digits is a time of Unix.
-	if len(s) != 4 {
-		if seconds, err := strconv.ParseInt(s, 10, 48); err == nil {
-			return time.Unix(seconds, 0).UTC(), true
-		}
+	if len(s) != 4 && digits(strings.TrimLeft(s, "+-")) {
+		seconds, err := strconv.ParseInt(s, 10, 48)
+		return time.Unix(seconds, 0).UTC(), err == nil
 	}
+	layout := ""
+	switch {
+	case len(s) == len("2006"):
+		layout = "2006"
+	case len(s) == len("2006-01"):
+		layout = "2006-01"
+	case len(s) == len("2006-01-02"):
+		layout = "2006-01-02"
 	// Parse would also take an hour of one digit, and a comma before a fraction.
-	if len(s) > len("2006-01-02") && (len(s) < len("2006-01-02T15:04Z") || s[13] != ':') || strings.Contains(s, ",") {
+	case len(s) < len("2006-01-02T15:04Z") || s[13] != ':' || strings.Contains(s, ","):
 		return time.Time{}, false
+	case s[16] != ':':
+		layout = "2006-01-02T15:04Z07:00"
+	default:
+		layout = "2006-01-02T15:04:05Z07:00" // also reads a fraction of a second
 	}
-	for _, layout := range [...]string{
-		"2006",
-		"2006-01",
-		"2006-01-02",
-		"2006-01-02T15:04Z07:00",
-		"2006-01-02T15:04:05Z07:00", // also reads a fraction of a second
-	} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC(), true
-		}
-	}
-	return time.Time{}, false
+	t, err := time.Parse(layout, s)
+	return t.UTC(), err == nil
 }
 
 // parsePrefix reads an address or a range. Bits behind the prefix mean nothing.

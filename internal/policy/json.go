@@ -35,6 +35,8 @@ type node struct {
 	kind    nodeKind
 	at      Position
 	text    string // of a string; true, false or the digits as written for a scalar
+	start   int    // where a string begins in the text, at its quotation mark
+	end     int    // behind its closing quotation mark
 	items   []node
 	members []member
 }
@@ -121,8 +123,9 @@ func (r *jsonReader) value(depth int) (node, *SyntaxError) {
 	case c == '[':
 		return r.list(n, depth)
 	case c == '"':
+		start := r.pos
 		s, err := r.str()
-		n.kind, n.text = stringNode, s
+		n.kind, n.text, n.start, n.end = stringNode, s, start, r.pos
 		return n, err
 	case c == '-' || c >= '0' && c <= '9':
 		s, err := r.number()

@@ -18,9 +18,10 @@ func ParseIdentityPolicy(text string) (*Document, error) {
 }
 
 // ParseTrustPolicy parses the policy of a role that says who may assume it: every
-// statement needs Principal, and none has a resource. The error is a *SyntaxError.
+// statement needs Principal, none has a resource, and all actions are those of STS.
+// The error is a *SyntaxError.
 func ParseTrustPolicy(text string) (*Document, error) {
-	return parse(text, parser{principal: required, noNotPrincipal: true, resource: refused, id: true, freeSid: true})
+	return parse(text, parser{principal: required, noNotPrincipal: true, resource: refused, stsOnly: true, id: true, freeSid: true})
 }
 
 type presence int
@@ -35,6 +36,7 @@ type parser struct {
 	principal      presence
 	noNotPrincipal bool
 	resource       presence
+	stsOnly        bool // no actions of other services
 	id             bool
 	freeSid        bool // any text may be a Sid
 
@@ -66,7 +68,8 @@ func (p *parser) document(n node) (*Document, *SyntaxError) {
 		case "Version":
 			d.Version = Version(m.value.text)
 			if m.value.kind != stringNode || d.Version != Version2008 && d.Version != Version2012 {
-				return nil, bad(m.value.at, "Version is neither %q nor %q", Version2012, Version2008)
+				return nil, bad(m.value.at, "Version is neither %q nor %q", Version2012, Version2008).
+					withText("The policy must contain a valid version string")
 			}
 		case "Id":
 			if !p.id {
@@ -135,7 +138,7 @@ func (p *parser) statement(n node) (Statement, *SyntaxError) {
 				s.Principals, err = p.principals(m.value, m.name == "NotPrincipal")
 			}
 		case "Action", "NotAction":
-			s.Actions, err = parseActions(m.value, m.name)
+			s.Actions, err = p.actions(m.value, m.name)
 		case "Resource", "NotResource":
 			if p.resource == refused {
 				err = bad(m.at, "a policy of this type has no %s", m.name).withText("Has prohibited field Resource")

@@ -8,8 +8,14 @@
 // understood would be a hole. Whether principals, actions or resources exist is not
 // asked here.
 //
-// The package is pure: no input or output, clock or logging. It trusts nobody; policy
-// texts come from clients. Work and memory are bounded by MaxBytes.
+// Evaluate decides a Request by compiled Policies as AWS does, and Explain tells how
+// it came to that. Both promise that a Deny that matches always wins, and that a
+// policy that should be there and cannot be read denies. They trust whoever asks: that
+// the Caller is who it says, that the Context is true, and that all policies that
+// apply are given.
+//
+// The package is pure: no input or output, clock or logging. It trusts no policy text;
+// they come from clients. Work and memory are bounded by MaxBytes.
 package policy
 
 import "arca/internal/arn"
@@ -89,13 +95,18 @@ const (
 	Role          PrincipalKind = "Role"          // ARN of an IAM role
 	AssumedRole   PrincipalKind = "AssumedRole"   // ARN of one session of a role
 	FederatedUser PrincipalKind = "FederatedUser" // ARN of a session of GetFederationToken
-	UniqueID      PrincipalKind = "UniqueID"      // AIDA… or AROA…, as shown for a principal that is gone
+	UniqueID      PrincipalKind = "UniqueID"      // AIDA… or AROA…, as shown for a principal that is gone; see below
 	Service       PrincipalKind = "Service"       // name.amazonaws.com
 	Federated     PrincipalKind = "Federated"     // an identity provider: its ARN or name
 	CanonicalUser PrincipalKind = "CanonicalUser" // Amazon S3's name of an account
 )
 
 // Principal is one principal of a statement.
+//
+// A UniqueID with a colon, AROA…:name, is one session of a role. That form is for
+// storing an AssumedRole so that a later role of the same name does not inherit it.
+// AWS has no such principal, so services refuse it from clients: a UniqueID whose
+// Value holds a colon.
 type Principal struct {
 	Position Position
 	Kind     PrincipalKind
@@ -134,7 +145,8 @@ type Resource struct {
 }
 
 // Condition is one condition key under one operator. It is met when the key's value
-// in the request matches any of Values, and never when there are none.
+// in the request is like any of Values or, under a negated operator, like none of
+// them; so without Values it is never met under the one and always under the other.
 type Condition struct {
 	Position Position
 	Operator Operator

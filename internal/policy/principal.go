@@ -12,7 +12,8 @@ func (p *parser) principals(n node, not bool) (*Principals, *SyntaxError) {
 	block := &Principals{Position: n.at, Not: not}
 	if n.kind == stringNode {
 		if n.text != "*" {
-			return nil, badPrincipal(n, `a principal without its type must be "*"`)
+			return nil, badPrincipal(n, `a principal without its type must be "*"`).
+				withText("Invalid principal in policy: %s", inElement("STAR", n.text))
 		}
 		block.List = []Principal{{Position: n.at, Kind: Everyone, Value: "*"}}
 		return block, nil
@@ -53,8 +54,15 @@ func (p *parser) principals(n node, not bool) (*Principals, *SyntaxError) {
 }
 
 func badPrincipal(n node, format string, args ...any) *SyntaxError {
-	return bad(n.at, format, args...).withKind(BadPrincipal).withText("Invalid principal in policy")
+	return bad(n.at, format, args...).withKind(BadPrincipal).withText("Invalid principal in policy: %s", inElement("AWS", n.text))
 }
+
+func badProvider(n node, format string, args ...any) *SyntaxError {
+	return badPrincipal(n, format, args...).withText("Federated principals must be valid domain names or SAML metadata ARNs")
+}
+
+// inElement shows a principal as IAM's messages do.
+func inElement(kind, value string) string { return `"` + kind + `":` + quote(value) }
 
 // parseAWSPrincipal reads an account, user, role or session. There are no wildcards
 // but the whole "*".
@@ -91,7 +99,7 @@ func parseAWSPrincipal(n node) (Principal, *SyntaxError) {
 		}
 	case "sts:assumed-role":
 		principal.Kind = AssumedRole
-		if validPath(name) && strings.Count(name, "/") == 1 {
+		if role, session, ok := strings.Cut(name, "/"); ok && role != "" && validSession(session) {
 			return principal, nil
 		}
 	case "sts:federated-user":
@@ -108,8 +116,13 @@ func validPath(s string) bool {
 	return s != "" && !strings.HasPrefix(s, "/") && !strings.HasSuffix(s, "/") && !strings.Contains(s, "//")
 }
 
-// validUniqueID reports whether s is the unique id of a user or role.
+// validUniqueID reports whether s is the unique id of a user or role, or that of a role
+// with the name of a session behind a colon.
 func validUniqueID(s string) bool {
+	s, session, ok := strings.Cut(s, ":")
+	if ok && (!strings.HasPrefix(s, "AROA") || !validSession(session)) {
+		return false
+	}
 	if !strings.HasPrefix(s, "AIDA") && !strings.HasPrefix(s, "AROA") || len(s) < 16 || len(s) > 128 {
 		return false
 	}
@@ -121,6 +134,12 @@ func validUniqueID(s string) bool {
 	return true
 }
 
+// validSession reports whether s can be the name of a session.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+func validSession(s string) bool {
+	return len(s) >= 2 && len(s) <= 64 && wordOf(s, "_+=,.@-")
+}
+
 // parseServicePrincipal reads the DNS-like name of a service.
 func parseServicePrincipal(n node) (Principal, *SyntaxError) {
 	for _, suffix := range [...]string{".amazonaws.com", ".amazonaws.com.cn", ".amazon.com", ".aws.internal"} {
@@ -129,10 +148,8 @@ func parseServicePrincipal(n node) (Principal, *SyntaxError) {
 		}
 	}
 	return Principal{}, bad(n.at, "%s is not the name of a service, as in lambda.amazonaws.com", quote(n.text)).
-		withKind(BadServiceName).withText("Invalid principal in policy: %s", quoteService(n.text))
+		withKind(BadServiceName).withText("Invalid principal in policy: %s", inElement("SERVICE", n.text))
 }
-
-func quoteService(s string) string { return `"SERVICE":` + quote(s) }
 
 // parseFederatedPrincipal reads an identity provider: its ARN, or the name of one of
 // those that every account knows.
@@ -141,13 +158,17 @@ func parseFederatedPrincipal(n node) (Principal, *SyntaxError) {
 		if validDomain(n.text) && strings.Contains(n.text, ".") {
 			return Principal{Kind: Federated}, nil
 		}
-		return Principal{}, badPrincipal(n, "%s is not an identity provider", quote(n.text))
+		return Principal{}, badProvider(n, "%s is not an identity provider", quote(n.text))
 	}
 	a, err := arn.Parse(n.text)
 	kind, name, _ := strings.Cut(a.Resource, "/")
+	if kind == "oidc-provider" {
+		// The URLs of some issuers end in a slash, and IAM keeps it.
+		name = strings.TrimSuffix(name, "/")
+	}
 	if err != nil || a.Service != "iam" || a.Region != "" || !arn.ValidAccount(a.Account) ||
 		kind != "saml-provider" && kind != "oidc-provider" || !validPath(name) || strings.ContainsAny(name, "*?") {
-		return Principal{}, badPrincipal(n, "%s is not the ARN of an identity provider", quote(n.text))
+		return Principal{}, badProvider(n, "%s is not the ARN of an identity provider", quote(n.text))
 	}
 	return Principal{Kind: Federated, ARN: a}, nil
 }
@@ -156,7 +177,8 @@ func parseFederatedPrincipal(n node) (Principal, *SyntaxError) {
 // account.
 func parseCanonicalUser(n node) (Principal, *SyntaxError) {
 	if len(n.text) != 64 || strings.Trim(n.text, "0123456789abcdef") != "" {
-		return Principal{}, badPrincipal(n, "%s is not a canonical user id", quote(n.text))
+		return Principal{}, badPrincipal(n, "%s is not a canonical user id", quote(n.text)).
+			withText("Invalid principal in policy: %s", inElement("CANONICALUSER", n.text))
 	}
 	return Principal{Kind: CanonicalUser}, nil
 }

@@ -5,9 +5,9 @@ import "strings"
 // maxActionBytes bounds action patterns; the longest names of AWS have about 80.
 const maxActionBytes = 256
 
-// parseActions reads an Action or NotAction element.
+// actions reads an Action or NotAction element.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html
-func parseActions(n node, element string) (Actions, *SyntaxError) {
+func (p *parser) actions(n node, element string) (Actions, *SyntaxError) {
 	block := Actions{Position: n.at, Not: element == "NotAction"}
 	values, err := stringList(n, "action")
 	if err != nil {
@@ -17,6 +17,10 @@ func parseActions(n node, element string) (Actions, *SyntaxError) {
 		a, err := parseAction(v)
 		if err != nil {
 			return Actions{}, err
+		}
+		if p.stsOnly && !strings.EqualFold(a.Service, "sts") {
+			return Actions{}, bad(v.at, "action %s is none of STS", quote(v.text)).
+				withText("AssumeRole policy may only specify STS AssumeRole actions.")
 		}
 		block.List = append(block.List, a)
 	}
