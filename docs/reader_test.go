@@ -54,9 +54,11 @@ func newReader(t *testing.T) *reader {
 	t.Helper()
 	dir := t.TempDir()
 	r := &reader{t: t, dir: dir}
-	dev, api, ops := freePort(t), freePort(t), freePort(t)
+	dev, api, ops, issuer := freePort(t), freePort(t), freePort(t), freePort(t)
 	r.places = []string{
 		"127.0.0.1:4566", "127.0.0.1:" + dev,
+		"localhost:8444", "localhost:" + issuer,
+		"(\"localhost\", 8444)", "(\"localhost\", " + issuer + ")",
 		"127.0.0.1:8443", "127.0.0.1:" + api,
 		"0.0.0.0:8443", "127.0.0.1:" + api,
 		"127.0.0.1:9464", "127.0.0.1:" + ops,

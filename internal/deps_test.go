@@ -27,13 +27,18 @@ var allowed = map[string]string{
 	"call":     "api arn policy audit store",
 	"kms":      "api arn call envelope policy store",
 	"iam":      "api arn call envelope policy store",
-	"admin":    "api call iam store",
-	"secrets":  "api arn call envelope kms policy store",
+	"access":   "api arn call iam policy store",
+	"egress":   "",
+	"oidc":     "egress",
+	"sts":      "api arn call iam oidc policy store",
+	"admin":    "access api call iam policy store",
+	"secrets":  "api arn call envelope iam kms policy store",
 	"server":   "api arn call iam sigv4 wire",
-	"app":      "admin api arn audit call envelope iam kms policy rootkey secrets server sigv4 space store wire",
+	"app":      "access admin api arn audit call egress envelope iam kms oidc policy rootkey secrets server sigv4 space store sts wire",
 	// Test kits: what they need, and nothing but tests imports them.
 	"storetest": "envelope store",
 	"apptest":   "app api call envelope store",
+	"oidctest":  "",
 }
 
 // onlyStoreImports is the module prefix that belongs to package store alone.

@@ -59,6 +59,8 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "test".`,
 	f.StringVar(&dc.Listen, "listen", app.DevListen, "`address:port`; port 0 picks a free one")
 	f.BoolVar(&dc.AllowRemote, "allow-remote", false, "permit a listening address that is not loopback, although everybody knows the credentials")
 	f.BoolVar(&dc.AnyCredentials, "any-credentials", false, "accept every signature and none, as root of the development account")
+	f.BoolVar(&dc.ExplainDenials, "explain-denials", false, "tell clients in AccessDenied errors which statement denied, or what was missing")
+	f.BoolVar(&dc.ListOnlyDescribable, "list-only-describable", false, "leave secrets that the caller may not describe out of ListSecrets")
 	f.StringSliceVar(&dc.Hosts, "host", nil, "further host `name` by which clients reach the server; may be repeated")
 	f.BoolVar(&welcome, "welcome", false, "store and read back a first secret, and print how to connect")
 	logs.add(cmd, "warn")

@@ -46,6 +46,9 @@ func TestScripts(t *testing.T) {
 			"exits":  exits,
 			"get":    get,
 			"mode":   mode,
+			"aws":    callAWS,
+			"pick":   pick,
+			"expand": expand,
 		},
 	})
 }
@@ -55,6 +58,7 @@ var update = flag.Bool("update", false, "rewrite the texts that scripts compare 
 // passedOn are the environment variables of a script that arca may see.
 var passedOn = []string{
 	"HOME", "PATH", "TMPDIR", "WORK", "XDG_STATE_HOME", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+	"AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION",
 	"ARCA_ROOT_ACCESS_KEY_ID", "ARCA_ROOT_SECRET_ACCESS_KEY", "ARCA_ROOT_PASSPHRASE",
 }
 

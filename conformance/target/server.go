@@ -3,6 +3,7 @@ package target
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,11 +68,43 @@ func build(dir string) (string, error) {
 }
 
 // Start starts one more development server with the binary of s, on data of its own,
-// for tests that must not share theirs. It is stopped, and its data checked, when t
-// ends.
-func (s *Server) Start(t testing.TB) *Server {
+// for tests that must not share theirs or that need further flags of `arca dev`. It is
+// stopped, and its data checked, when t ends.
+func (s *Server) Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	return stopWith(t)(startDev(s.Binary, filepath.Join(t.TempDir(), "home")))
+	return stopWith(t)(startDev(s.Binary, filepath.Join(t.TempDir(), "home"), flags...))
+}
+
+// Arca runs a command of arca against a development server, with no more configuration
+// than its address, and returns what it writes to standard output. The error holds
+// what it writes to standard error.
+func (s *Server) Arca(ctx context.Context, args ...string) ([]byte, error) {
+	return s.arca(ctx, nil, args)
+}
+
+// ArcaAs is Arca with credentials in the environment.
+func (s *Server) ArcaAs(ctx context.Context, c aws.Credentials, args ...string) ([]byte, error) {
+	return s.arca(ctx, []string{
+		"AWS_ACCESS_KEY_ID=" + c.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + c.SecretAccessKey, "AWS_SESSION_TOKEN=" + c.SessionToken,
+	}, args)
+}
+
+func (s *Server) arca(ctx context.Context, env, args []string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, s.Binary, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(s.Home), "AWS_ENDPOINT_URL=" + s.URL}, env...)
+	out, err := cmd.Output()
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("arca %s: %w: %s", strings.Join(args, " "), err, e.Stderr)
+	}
+	return out, err
+}
+
+// Target is a development server as a target of its own.
+func (s *Server) Target() *Target {
+	return &Target{URL: s.URL, Server: s, Config: aws.Config{
+		Region: Region, BaseEndpoint: aws.String(s.URL),
+		Credentials: credentials.NewStaticCredentialsProvider(AccessKeyID, SecretAccessKey, ""),
+	}}
 }
 
 // StartProduction starts a production server with the binary of s and a configuration
@@ -105,9 +138,9 @@ func stopWith(t testing.TB) func(*Server, error) *Server {
 	}
 }
 
-func startDev(binary, home string) (*Server, error) {
+func startDev(binary, home string, flags ...string) (*Server, error) {
 	return start(&Server{Binary: binary, Home: home, fsck: []string{"fsck", "--data-dir", home}},
-		"dev", "--data-dir", home, "--listen", "127.0.0.1:0")
+		"dev", append([]string{"--data-dir", home, "--listen", "127.0.0.1:0"}, flags...)...)
 }
 
 // start runs the binary of s and waits for its address.

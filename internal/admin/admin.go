@@ -1,5 +1,8 @@
-// Package admin serves Arca's own operations: those on the server itself, for the
-// account root. Today that is the development clock.
+// Package admin serves Arca's own operations: the development clock, accounts and
+// their guardrails, and questions about access.
+//
+// Who may is decided by the authorizer, as for every operation: the clock, accounts and
+// guardrails belong to the root of the management account, whatever policies say.
 //
 // The clock moves what Arca dates: schedules, recovery windows, stored times. It
 // never moves what protects the connection: signatures, certificates and tokens
@@ -15,9 +18,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"arca/internal/api"
+	"arca/internal/access"
 	"arca/internal/api/arcaapi"
 	"arca/internal/call"
+	"arca/internal/iam"
 	"arca/internal/store"
 )
 
@@ -81,16 +85,39 @@ func (k *Clock) raise(to time.Duration) {
 // Now is the current time, moved by the offset.
 func (k *Clock) Now() time.Time { return time.Now().Add(time.Duration(k.offset.Load())).UTC() }
 
-// Service serves the operations of arcaapi.
-type Service struct{ clock *Clock }
+// Config is what a Service needs.
+type Config struct {
+	Store  *store.Store
+	Clock  *Clock
+	IAM    *iam.Service
+	Access *access.Service
+}
 
-// New builds the service around the server's clock.
-func New(clock *Clock) *Service { return &Service{clock: clock} }
+// Service serves the operations of arcaapi.
+type Service struct {
+	store  *store.Store
+	clock  *Clock
+	iam    *iam.Service
+	access *access.Service
+}
+
+// New builds the service.
+func New(cfg Config) *Service {
+	return &Service{store: cfg.Store, clock: cfg.Clock, iam: cfg.IAM, access: cfg.Access}
+}
 
 // Register adds the operations to a dispatcher.
 func (s *Service) Register(d *call.Dispatcher) {
 	call.Register(d, arcaapi.OpAdvanceClock, s.AdvanceClock)
+	call.Register(d, arcaapi.OpCreateAccount, s.CreateAccount)
+	call.Register(d, arcaapi.OpCreateRootAccessKey, s.CreateRootAccessKey)
+	call.Register(d, arcaapi.OpDeleteAccountGuardrail, s.DeleteAccountGuardrail)
+	call.Register(d, arcaapi.OpExplainAccess, s.ExplainAccess)
+	call.Register(d, arcaapi.OpGetAccountGuardrail, s.GetAccountGuardrail)
 	call.Register(d, arcaapi.OpGetClock, s.GetClock)
+	call.Register(d, arcaapi.OpListAccounts, s.ListAccounts)
+	call.Register(d, arcaapi.OpPutAccountGuardrail, s.PutAccountGuardrail)
+	call.Register(d, arcaapi.OpWhoCan, s.WhoCan)
 }
 
 // maxOffset keeps every date Arca computes within what its formats can write.
@@ -99,7 +126,7 @@ const maxOffset = 100 * 365 * 24 * time.Hour
 // AdvanceClock moves the development clock forward. It never goes back: dates that
 // were already stored would lie in the future.
 func (s *Service) AdvanceClock(ctx context.Context, c *call.Call, in *arcaapi.AdvanceClockInput) (*arcaapi.AdvanceClockOutput, error) {
-	if err := s.authorizeRoot(ctx, c, "arca:AdvanceClock"); err != nil {
+	if err := c.Authorize(ctx, &call.Check{Action: "arca:AdvanceClock", Resource: "*"}); err != nil {
 		return nil, err
 	}
 	if !s.clock.movable {
@@ -131,23 +158,11 @@ func (s *Service) AdvanceClock(ctx context.Context, c *call.Call, in *arcaapi.Ad
 
 // GetClock tells the server's time and how far it has been moved.
 func (s *Service) GetClock(ctx context.Context, c *call.Call, _ *arcaapi.GetClockInput) (*arcaapi.GetClockOutput, error) {
-	if err := s.authorizeRoot(ctx, c, "arca:GetClock"); err != nil {
+	if err := c.Authorize(ctx, &call.Check{Action: "arca:GetClock", Resource: "*"}); err != nil {
 		return nil, err
 	}
 	now, offset := s.clock.Now(), time.Duration(s.clock.offset.Load()).String()
 	return &arcaapi.GetClockOutput{Now: &now, Offset: &offset}, nil
-}
-
-// authorizeRoot asks the authorizer and then refuses everybody but a root: no
-// policy can hand these operations on.
-func (s *Service) authorizeRoot(ctx context.Context, c *call.Call, action string) error {
-	if err := c.Authorize(ctx, &call.Check{Action: action, Resource: "*"}); err != nil {
-		return err
-	}
-	if c.Caller.Type != call.Root {
-		return api.AccessDeniedException.Errorf("User: %s is not authorized to perform: %s; only an account root may", c.Caller.ARN, action)
-	}
-	return nil
 }
 
 // ParseDuration reads what people write for spans of days: time.ParseDuration's

@@ -1,10 +1,7 @@
 package admin_test
 
 import (
-	"context"
 	"errors"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -13,61 +10,9 @@ import (
 	"arca/internal/admin"
 	"arca/internal/api"
 	"arca/internal/api/arcaapi"
-	"arca/internal/audit"
-	"arca/internal/call"
-	"arca/internal/iam"
 	"arca/internal/store"
 	"arca/internal/storetest"
 )
-
-// bed is a clock, the service around it and a dispatcher.
-type bed struct {
-	*admin.Clock
-	dir     string
-	rootKey *storetest.RootKey
-	store   *store.Store
-	d       *call.Dispatcher
-}
-
-func newBed(t *testing.T, movable bool) *bed {
-	t.Helper()
-	b := &bed{dir: t.TempDir(), rootKey: storetest.NewRootKey()}
-	b.open(t, movable)
-	if err := b.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func (b *bed) open(t *testing.T, movable bool) {
-	t.Helper()
-	cfg := store.Config{Dir: filepath.Join(b.dir, "store"), RootKey: b.rootKey, Logger: storetest.Logger(t)}
-	b.store = storetest.Open(t, cfg, func(s *store.Store) { b.Clock = admin.NewClock(s, movable) })
-	b.serve(t, iam.AuthorizeRoot)
-}
-
-// serve builds the dispatcher anew.
-func (b *bed) serve(t *testing.T, authorize call.Authorizer) {
-	t.Helper()
-	log, err := audit.Open(audit.Config{Dir: t.TempDir(), Node: b.store.NodeID(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- log.Run(context.Background()) }()
-	t.Cleanup(func() {
-		_ = log.Close()
-		if err := <-done; err != nil {
-			t.Errorf("audit log: %v", err)
-		}
-	})
-	b.d = call.New(call.Config{Store: b.store, Log: log, Authorize: authorize, Logger: slog.New(slog.DiscardHandler)})
-	admin.New(b.Clock).Register(b.d)
-}
-
-func (b *bed) call(op *api.Operation, in any, caller call.Principal) (any, error) {
-	return b.d.Do(context.Background(), &call.Call{Op: op, Now: b.Now(), Caller: caller, Region: "us-east-1", RequestID: "r"}, in)
-}
 
 func (b *bed) advance(by string) error {
 	_, err := b.call(arcaapi.OpAdvanceClock, &arcaapi.AdvanceClockInput{Duration: by}, root)
@@ -89,8 +34,6 @@ func (b *bed) offset(t *testing.T) string {
 }
 
 func (b *bed) moved() time.Duration { return time.Until(b.Now()) }
-
-var root = iam.RootPrincipal("123456789012", "AKIAEXAMPLE")
 
 func TestAdvanceClock(t *testing.T) {
 	b := newBed(t, true)
@@ -166,30 +109,6 @@ func TestRealTime(t *testing.T) {
 	}
 }
 
-// No policy can hand these operations on: whatever the authorizer says, a caller who
-// is no root is denied.
-func TestRootOnly(t *testing.T) {
-	b := newBed(t, true)
-	b.serve(t, func(context.Context, *call.Call, *call.Check) error { return nil })
-	user := call.Principal{Type: call.IAMUser, Account: "123456789012", ARN: "arn:aws:iam::123456789012:user/eve"}
-	for _, tt := range []struct {
-		op *api.Operation
-		in any
-	}{
-		{arcaapi.OpAdvanceClock, &arcaapi.AdvanceClockInput{Duration: "1h"}}, {arcaapi.OpGetClock, &arcaapi.GetClockInput{}},
-	} {
-		_, err := b.call(tt.op, tt.in, user)
-		aerr, ok := errors.AsType[*api.Error](err)
-		want := "User: arn:aws:iam::123456789012:user/eve is not authorized to perform: arca:" + tt.op.Name + "; only an account root may"
-		if !ok || aerr.Code != api.AccessDeniedException || aerr.Message != want {
-			t.Errorf("%s: %v, want %s", tt.op.Name, err, want)
-		}
-	}
-	if b.moved() > time.Minute {
-		t.Error("the clock was moved")
-	}
-}
-
 // Calls at the same time add up, and the clock shows the sum without ever going back.
 func TestAdvanceConcurrently(t *testing.T) {
 	b := newBed(t, true)
@@ -241,8 +160,8 @@ func TestClockKeepsNewestOffset(t *testing.T) {
 // A repeat counts again when the first one had happened: the operation has no token.
 func TestAdvanceClockEveryCommit(t *testing.T) {
 	storetest.EveryCommit(t, storetest.Scenario[*bed]{
-		Attach: func(s *store.Store) *bed { return &bed{store: s, Clock: admin.NewClock(s, true)} },
-		Setup:  func(t *testing.T, b *bed) { b.serve(t, iam.AuthorizeRoot) },
+		Attach: func(s *store.Store) *bed { b := &bed{}; b.attach(s, true); return b },
+		Setup:  func(t *testing.T, b *bed) { b.serve(t) },
 		Do:     func(t *testing.T, b *bed) error { return b.advance("1h") },
 		Verify: func(t *testing.T, b *bed) {
 			before := b.offset(t)

@@ -25,12 +25,17 @@ const (
 type Service struct {
 	Name         string // signing name, e.g. "secretsmanager"
 	TargetPrefix string // JSON 1.1: what stands before the dot in X-Amz-Target
+	Namespace    string // Query: XML namespace of the answers
 	Version      string // API version, e.g. "2017-10-17"
 	Protocol     Protocol
 	EventSource  string // CloudTrail eventSource, e.g. "secretsmanager.amazonaws.com"
 	// InternalError is the code an unexpected failure is answered with.
 	InternalError *Code
-	Operations    []*Operation // sorted by name
+	// AccessDenied, Invalid and Throttled are the codes of the service's protocol for
+	// a forbidden call, for a member that breaks a published constraint, and for a
+	// caller that sends too much. NewService fills them in.
+	AccessDenied, Invalid, Throttled *Code
+	Operations                       []*Operation // sorted by name
 }
 
 // Operation describes one API operation.
@@ -38,6 +43,15 @@ type Operation struct {
 	Service  *Service
 	Name     string
 	ReadOnly bool // CloudTrail's readOnly
+	// Unsigned: AWS lets anybody call it without a signature. The operation itself
+	// decides whom it believes.
+	Unsigned bool
+	// Recorded: audit records show the answer although the operation is read-only, as
+	// CloudTrail does where it hands out credentials.
+	Recorded bool
+	// NoResult: answers of the Query protocol have no result element. Output then
+	// has no members.
+	NoResult bool
 	Input    *Shape
 	Output   *Shape // nil when the operation answers without a body
 	Errors   []*Code
@@ -72,12 +86,13 @@ type Shape struct {
 	PatternAs string         // the pattern as AWS prints it in error texts
 	Enum      []string
 	Sensitive bool
+	Quiet     bool         // error texts do not repeat the value, although it is no secret
 	Type      reflect.Type // generated Go struct, for Structure
 }
 
 // Field is one member of a structure.
 type Field struct {
-	Name     string // member name on the wire
+	Name     string // member name on the wire; the Go field begins with a capital
 	Index    int    // index of the Go struct field
 	Shape    *Shape
 	Required bool

@@ -12,41 +12,69 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
 	"arca/internal/api"
 	"arca/internal/api/arcaapi"
+	"arca/internal/api/iamapi"
 	"arca/internal/api/smapi"
+	"arca/internal/api/stsapi"
 )
 
-// TestSecretsManagerIsWhatTheSDKCalls compares the description with the published
-// client: the same operations with the same members of the same kinds.
-func TestSecretsManagerIsWhatTheSDKCalls(t *testing.T) {
-	client := reflect.TypeFor[*secretsmanager.Client]()
-	var theirs, ours []string
-	for i := range client.NumMethod() {
-		if m := client.Method(i); m.Type.NumIn() == 4 && m.Type.NumOut() == 2 {
-			theirs = append(theirs, m.Name)
-		}
-	}
-	for _, op := range smapi.Service.Operations {
-		ours = append(ours, op.Name)
-	}
-	sort.Strings(theirs)
-	if diff := cmp.Diff(theirs, ours); diff != "" {
-		t.Fatalf("operations (-sdk +ours):\n%s", diff)
-	}
-	for _, op := range smapi.Service.Operations {
-		t.Run(op.Name, func(t *testing.T) {
-			m, _ := client.MethodByName(op.Name)
-			compareStructures(t, op.Name+"Input", m.Type.In(2).Elem(), op.Input)
-			compareStructures(t, op.Name+"Output", m.Type.Out(0).Elem(), op.Output)
-		})
+// services are all descriptions.
+func services() []*api.Service {
+	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service}
+}
+
+// clients are the published clients of the services that have one.
+func clients() map[*api.Service]any {
+	region, creds, retryer := "eu-west-1", aws.AnonymousCredentials{}, aws.NopRetryer{}
+	return map[*api.Service]any{
+		smapi.Service:  secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		iamapi.Service: iam.New(iam.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		stsapi.Service: sts.New(sts.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
 	}
 }
+
+// TestOperationsAreThoseOfTheSDK compares the descriptions with the published
+// clients: operations they have, with the same members of the same kinds. Of Secrets
+// Manager none is missing.
+func TestOperationsAreThoseOfTheSDK(t *testing.T) {
+	for s, c := range clients() {
+		client := reflect.TypeOf(c)
+		var theirs, ours []string
+		for i := range client.NumMethod() {
+			if m := client.Method(i); m.Type.NumIn() == 4 && m.Type.NumOut() == 2 && (s == smapi.Service || s.Operation(m.Name) != nil) {
+				theirs = append(theirs, m.Name)
+			}
+		}
+		for _, op := range s.Operations {
+			ours = append(ours, op.Name)
+		}
+		sort.Strings(theirs)
+		if diff := cmp.Diff(theirs, ours); diff != "" {
+			t.Fatalf("%s: operations (-sdk +ours):\n%s", s.Name, diff)
+		}
+		for _, op := range s.Operations {
+			t.Run(s.Name+"."+op.Name, func(t *testing.T) {
+				m, _ := client.MethodByName(op.Name)
+				compareStructures(t, op.Name+"Input", m.Type.In(2).Elem(), op.Input)
+				compareStructures(t, op.Name+"Output", m.Type.Out(0).Elem(), op.Output)
+			})
+		}
+	}
+}
+
+// newer are members that AWS added after the model that the descriptions follow:
+// hints about the size of session tokens, and role templates.
+var newer = []string{"MinimumSessionTokenSize", "SessionTokenSize", "SessionTokenUtilization", "SourceRoleTemplate"}
 
 func compareStructures(t *testing.T, where string, theirs reflect.Type, sh *api.Shape) {
 	t.Helper()
@@ -57,21 +85,28 @@ func compareStructures(t *testing.T, where string, theirs reflect.Type, sh *api.
 		}
 	}
 	for _, f := range sh.Fields {
-		st, ok := want[f.Name]
+		name := goName(f)
+		st, ok := want[name]
 		if !ok {
 			t.Errorf("%s.%s: the SDK has no such member", where, f.Name)
 			continue
 		}
-		delete(want, f.Name)
+		delete(want, name)
 		if plain := st.Kind() == reflect.Bool || st.Kind() == reflect.Int32 || st.Kind() == reflect.Int64; plain != f.Plain {
 			t.Errorf("%s.%s: plain = %v, the SDK has %s", where, f.Name, f.Plain, st)
 		}
 		compareTypes(t, where+"."+f.Name, st, f.Shape)
 	}
 	for name := range want {
+		if slices.Contains(newer, name) {
+			continue
+		}
 		t.Errorf("%s.%s: missing in the description", where, name)
 	}
 }
+
+// goName is the name of a member in Go, here and in the SDK.
+func goName(f api.Field) string { return strings.ToUpper(f.Name[:1]) + f.Name[1:] }
 
 func compareTypes(t *testing.T, where string, theirs reflect.Type, sh *api.Shape) {
 	t.Helper()
@@ -80,6 +115,9 @@ func compareTypes(t *testing.T, where string, theirs reflect.Type, sh *api.Shape
 	}
 	kind := api.Kind(0)
 	switch {
+	case theirs == reflect.TypeFor[iamtypes.PolicyIdentifier]():
+		comparePolicyIdentifier(t, where, sh)
+		return
 	case theirs == reflect.TypeFor[time.Time]():
 		kind = api.Timestamp
 	case theirs == reflect.TypeFor[[]byte]():
@@ -118,6 +156,22 @@ func compareTypes(t *testing.T, where string, theirs reflect.Type, sh *api.Shape
 	}
 }
 
+// comparePolicyIdentifier compares a union, which the SDK writes as one type for each
+// member.
+func comparePolicyIdentifier(t *testing.T, where string, sh *api.Shape) {
+	t.Helper()
+	for i, theirs := range []any{
+		iamtypes.PolicyIdentifierMemberPolicyType{}, iamtypes.PolicyIdentifierMemberPolicyArn{},
+		iamtypes.PolicyIdentifierMemberInlinePolicyIdentifier{},
+	} {
+		value, _ := reflect.TypeOf(theirs).FieldByName("Value")
+		compareTypes(t, where+"."+sh.Fields[i].Name, value.Type, sh.Fields[i].Shape)
+		if want := "PolicyIdentifierMember" + sh.Fields[i].Name; reflect.TypeOf(theirs).Name() != want || len(sh.Fields) != 3 {
+			t.Errorf("%s: member %s stands where the SDK has %T", where, sh.Fields[i].Name, theirs)
+		}
+	}
+}
+
 type noNetwork struct{}
 
 func (noNetwork) Do(*http.Request) (*http.Response, error) { return nil, errors.New("no network") }
@@ -125,10 +179,13 @@ func (noNetwork) Do(*http.Request) (*http.Response, error) { return nil, errors.
 // TestRequiredMembersAreThoseOfTheSDK calls every operation with an empty input. The
 // client refuses it before anything is sent and names what is missing.
 func TestRequiredMembersAreThoseOfTheSDK(t *testing.T) {
-	client := reflect.ValueOf(secretsmanager.New(secretsmanager.Options{
-		Region: "eu-west-1", HTTPClient: noNetwork{}, Credentials: aws.AnonymousCredentials{}, Retryer: aws.NopRetryer{},
-	}))
-	for _, op := range smapi.Service.Operations {
+	for s, client := range clients() {
+		requiredMembers(t, s, reflect.ValueOf(client))
+	}
+}
+
+func requiredMembers(t *testing.T, s *api.Service, client reflect.Value) {
+	for _, op := range s.Operations {
 		m := client.MethodByName(op.Name)
 		in := reflect.New(m.Type().In(1).Elem())
 		err, _ := m.Call([]reflect.Value{reflect.ValueOf(context.Background()), in})[1].Interface().(error)
@@ -156,14 +213,30 @@ func TestRequiredMembersAreThoseOfTheSDK(t *testing.T) {
 
 // TestErrorCodesAreThoseOfTheSDK compares names and whose fault each is.
 func TestErrorCodesAreThoseOfTheSDK(t *testing.T) {
-	theirs := []smithy.APIError{
+	compareCodes(t, iamapi.Service, []smithy.APIError{
+		&iamtypes.ConcurrentModificationException{}, &iamtypes.DeleteConflictException{}, &iamtypes.EntityAlreadyExistsException{},
+		&iamtypes.EntityTemporarilyUnmodifiableException{}, &iamtypes.InvalidInputException{}, &iamtypes.LimitExceededException{},
+		&iamtypes.MalformedPolicyDocumentException{}, &iamtypes.NoSuchEntityException{}, &iamtypes.OpenIdIdpCommunicationErrorException{},
+		&iamtypes.PolicyEvaluationException{}, &iamtypes.PolicyNotAttachableException{}, &iamtypes.ServiceFailureException{},
+		&iamtypes.UnmodifiableEntityException{},
+	})
+	compareCodes(t, stsapi.Service, []smithy.APIError{
+		&ststypes.ExpiredTokenException{}, &ststypes.IDPCommunicationErrorException{}, &ststypes.IDPRejectedClaimException{},
+		&ststypes.InvalidIdentityTokenException{}, &ststypes.MalformedPolicyDocumentException{},
+		&ststypes.PackedPolicyTooLargeException{}, &ststypes.RegionDisabledException{},
+	})
+	compareCodes(t, smapi.Service, []smithy.APIError{
 		&types.DecryptionFailure{}, &types.EncryptionFailure{}, &types.InternalServiceError{}, &types.InvalidNextTokenException{},
 		&types.InvalidParameterException{}, &types.InvalidRequestException{}, &types.LimitExceededException{},
 		&types.MalformedPolicyDocumentException{}, &types.PreconditionNotMetException{}, &types.PublicPolicyException{},
 		&types.ResourceExistsException{}, &types.ResourceNotFoundException{},
-	}
+	})
+}
+
+func compareCodes(t *testing.T, s *api.Service, theirs []smithy.APIError) {
+	t.Helper()
 	ours := map[string]*api.Code{}
-	for _, op := range smapi.Service.Operations {
+	for _, op := range s.Operations {
 		for _, c := range op.Errors {
 			ours[c.Name] = c
 		}
@@ -174,8 +247,10 @@ func TestErrorCodesAreThoseOfTheSDK(t *testing.T) {
 			t.Errorf("%s is listed by no operation", e.ErrorCode())
 			continue
 		}
-		if want := map[smithy.ErrorFault]int{smithy.FaultClient: 400, smithy.FaultServer: 500}[e.ErrorFault()]; c.Status != want {
-			t.Errorf("%s has status %d, want %d", c.Name, c.Status, want)
+		// Only Query services give their codes statuses of their own.
+		if want := map[smithy.ErrorFault]int{smithy.FaultClient: 4, smithy.FaultServer: 5}[e.ErrorFault()]; c.Status/100 != want ||
+			s.Protocol == api.JSON11 && c.Status%100 != 0 {
+			t.Errorf("%s has status %d", c.Name, c.Status)
 		}
 		delete(ours, e.ErrorCode())
 	}
@@ -188,7 +263,7 @@ func TestErrorCodesAreThoseOfTheSDK(t *testing.T) {
 // mark in a description does not go unnoticed.
 func TestSensitiveMembers(t *testing.T) {
 	got := map[string]bool{}
-	for _, s := range []*api.Service{smapi.Service, arcaapi.Service} {
+	for _, s := range services() {
 		for _, op := range s.Operations {
 			eachMember(op.Input, func(f api.Field) { got[f.Name] = got[f.Name] || f.Shape.Sensitive })
 			eachMember(op.Output, func(f api.Field) { got[f.Name] = got[f.Name] || f.Shape.Sensitive })
@@ -201,7 +276,9 @@ func TestSensitiveMembers(t *testing.T) {
 		}
 	}
 	sort.Strings(names)
-	if diff := cmp.Diff([]string{"RandomPassword", "RotationToken", "SecretBinary", "SecretString"}, names); diff != "" {
+	if diff := cmp.Diff([]string{
+		"RandomPassword", "RotationToken", "SecretAccessKey", "SecretBinary", "SecretString", "SessionToken", "TokenCode", "WebIdentityToken",
+	}, names); diff != "" {
 		t.Errorf("sensitive members (-want +got):\n%s", diff)
 	}
 }
@@ -217,9 +294,73 @@ func eachMember(sh *api.Shape, fn func(api.Field)) {
 	}
 }
 
+// TestWhoMayCallWithoutSignature lists what needs no credentials, so that nothing
+// joins it unnoticed.
+func TestWhoMayCallWithoutSignature(t *testing.T) {
+	var got []string
+	for _, s := range services() {
+		for _, op := range s.Operations {
+			if op.Unsigned {
+				got = append(got, s.Name+":"+op.Name)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"sts:AssumeRoleWithWebIdentity"}, got); diff != "" {
+		t.Errorf("unsigned operations (-want +got):\n%s", diff)
+	}
+}
+
+// TestProtocolCodes checks that each service has the codes of its protocol.
+func TestProtocolCodes(t *testing.T) {
+	for _, s := range services() {
+		denied, invalid, throttled := api.AccessDeniedException, api.ValidationException, api.ThrottlingException
+		if s.Protocol == api.Query {
+			denied, invalid, throttled = api.AccessDenied, api.ValidationError, api.Throttling
+		}
+		if s.AccessDenied != denied || s.Invalid != invalid || s.Throttled != throttled {
+			t.Errorf("%s has the codes %s, %s and %s", s.Name, s.AccessDenied.Name, s.Invalid.Name, s.Throttled.Name)
+		}
+	}
+}
+
+// TestPatterns checks published patterns in Java's spelling.
+func TestPatterns(t *testing.T) {
+	pattern := func(op *api.Operation, member string) *api.Shape {
+		for _, f := range op.Input.Fields {
+			if f.Name == member {
+				return f.Shape
+			}
+		}
+		t.Fatalf("%s has no member %s", op.Name, member)
+		return nil
+	}
+	for _, tt := range []struct {
+		name  string
+		shape *api.Shape
+		value string
+		want  bool
+	}{
+		{"path of a slash", pattern(iamapi.OpCreateUser, "Path"), "/", true},
+		{"path of parts", pattern(iamapi.OpCreateUser, "Path"), "/a/b~/", true},
+		{"path without its end", pattern(iamapi.OpCreateUser, "Path"), "/a", false},
+		{"path with a space", pattern(iamapi.OpCreateUser, "Path"), "/a b/", false},
+		{"document with line feeds", pattern(iamapi.OpPutUserPolicy, "PolicyDocument"), "{\r\n\t\"é\"}", true},
+		{"document beyond Latin-1", pattern(iamapi.OpPutUserPolicy, "PolicyDocument"), "{\"Ā\"}", false},
+		{"document with a control character", pattern(iamapi.OpPutUserPolicy, "PolicyDocument"), "{\x01}", false},
+		{"role ARN beyond the first plane", pattern(stsapi.OpAssumeRole, "RoleArn"), "arn:aws:iam::123456789012:role/🔑", true},
+		{"role ARN with a control character", pattern(stsapi.OpAssumeRole, "RoleArn"), "arn:aws:iam::123456789012:role/\x01", false},
+		{"user name", pattern(iamapi.OpCreateUser, "UserName"), "a.b@c_d-e=f,g+1", true},
+		{"user name with a letter beyond ASCII", pattern(iamapi.OpCreateUser, "UserName"), "é", false},
+	} {
+		if got := tt.shape.Pattern.MatchString(tt.value); got != tt.want {
+			t.Errorf("%s: %q matches %s = %v", tt.name, tt.value, tt.shape.PatternAs, got)
+		}
+	}
+}
+
 // TestDescriptionsAreWhole checks what generated code must always be true to.
 func TestDescriptionsAreWhole(t *testing.T) {
-	for _, s := range []*api.Service{smapi.Service, arcaapi.Service} {
+	for _, s := range services() {
 		if !slices.IsSortedFunc(s.Operations, func(a, b *api.Operation) int { return strings.Compare(a.Name, b.Name) }) {
 			t.Errorf("%s: operations are not sorted", s.Name)
 		}
@@ -230,8 +371,11 @@ func TestDescriptionsAreWhole(t *testing.T) {
 			if s.Operation(op.Name) != op {
 				t.Errorf("%s.Operation(%q) is another operation", s.Name, op.Name)
 			}
-			if !slices.Contains(op.Errors, s.InternalError) {
+			if s.Protocol == api.JSON11 && !slices.Contains(op.Errors, s.InternalError) {
 				t.Errorf("%s.%s does not list the service's internal error", s.Name, op.Name)
+			}
+			if op.NoResult && (s.Protocol != api.Query || len(op.Output.Fields) > 0) {
+				t.Errorf("%s.%s cannot be without a result", s.Name, op.Name)
 			}
 			for _, sh := range []*api.Shape{op.Input, op.Output} {
 				checkFields(t, sh)
@@ -249,7 +393,7 @@ func checkFields(t *testing.T, sh *api.Shape) {
 		checkFields(t, sh.Elem)
 	}
 	for _, f := range sh.Fields {
-		if got := sh.Type.Field(f.Index).Name; got != f.Name {
+		if got := sh.Type.Field(f.Index).Name; got != goName(f) {
 			t.Errorf("%s: member %s points to the Go field %s", sh.Name, f.Name, got)
 		}
 		checkFields(t, f.Shape)

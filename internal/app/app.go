@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"arca/internal/access"
 	"arca/internal/admin"
 	"arca/internal/audit"
 	"arca/internal/call"
@@ -31,6 +32,7 @@ import (
 	"arca/internal/server"
 	"arca/internal/space"
 	"arca/internal/store"
+	"arca/internal/sts"
 )
 
 // App is a server that is open but perhaps not yet serving.
@@ -42,6 +44,7 @@ type App struct {
 	space    *space.Watcher
 	clock    *admin.Clock
 	iam      *iam.Service
+	access   *access.Service
 	kms      *kms.Service
 	secrets  *secrets.Service
 	dispatch *call.Dispatcher
@@ -64,7 +67,9 @@ type App struct {
 type mode struct {
 	movableClock   bool
 	anyCredentials bool
-	rootKey        rootKey
+	// reachLoopback lets URLs that accounts name lead to this machine.
+	reachLoopback bool
+	rootKey       rootKey
 	// noBallast is for data that is gone at the end, perhaps in memory.
 	noBallast bool
 }
@@ -107,20 +112,34 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	if err := a.clock.Load(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.iam.Upgrade(ctx); err != nil {
+		return nil, fmt.Errorf("upgrade accounts: %w", err)
+	}
 	a.audit, err = audit.Open(audit.Config{
 		Dir: filepath.Join(cfg.AuditDir, a.store.NodeID()), Node: a.store.NodeID(), Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
+	a.access = access.New(access.Config{
+		Store: a.store, IAM: a.iam, OrganizationID: a.organizationID(), TellClients: cfg.Access.ExplainDenials,
+		Find: a.secrets.Resource,
+	})
 	limit := newLimiter(cfg.Rates)
 	a.dispatch = call.New(call.Config{
-		Store: a.store, Log: a.audit, Authorize: iam.AuthorizeRoot, Logger: log,
+		Store: a.store, Log: a.audit, Authorize: a.access.Authorize, Logger: log,
 		Gate: a.gate, Limit: limit.Limit,
 	})
+	tokens, err := a.cfg.newTokenVerifier(log, m.reachLoopback)
+	if err != nil {
+		return nil, err
+	}
 	a.secrets.Register(a.dispatch)
+	a.iam.Register(a.dispatch)
+	a.access.Register(a.dispatch)
+	sts.New(sts.Config{Store: a.store, IAM: a.iam, OIDC: tokens}).Register(a.dispatch)
 	a.expiry = secrets.NewExpiry(a.secrets, a.dispatch)
-	admin.New(a.clock).Register(a.dispatch)
+	admin.New(admin.Config{Store: a.store, Clock: a.clock, IAM: a.iam, Access: a.access}).Register(a.dispatch)
 	a.startBackground()
 	if err := a.dispatch.Recover(ctx); err != nil {
 		return nil, err
@@ -135,10 +154,11 @@ func (a *App) attach() {
 	cfg, log := &a.cfg, a.log
 	a.store = store.New(store.Config{Dir: filepath.Join(cfg.DataDir, "store"), RootKey: a.mode.rootKey, Logger: log})
 	a.clock = admin.NewClock(a.store, a.mode.movableClock)
-	a.iam = iam.New(a.store)
+	a.iam = iam.New(a.store, time.Now)
 	a.kms = kms.New(a.store)
 	a.secrets = secrets.New(secrets.Config{
-		Store: a.store, KMS: a.kms, Logger: log,
+		Store: a.store, KMS: a.kms, IAM: a.iam, Logger: log,
+		ListOnlyDescribable: cfg.Access.ListOnlyDescribable,
 		Quotas: secrets.Quotas{
 			Secrets: cfg.Quotas.SecretsPerRegion, Labels: cfg.Quotas.LabelsPerSecret,
 			Versions: cfg.Quotas.VersionsPerSecret, Tags: cfg.Quotas.TagsPerSecret,
@@ -233,6 +253,9 @@ func (a *App) tidy(ctx context.Context) error {
 			if err := a.secrets.FlushAccess(ctx); err != nil && ctx.Err() == nil {
 				a.log.Warn("days of last access are stored later", "error", err.Error())
 			}
+			if err := a.iam.FlushUses(ctx); err != nil && ctx.Err() == nil {
+				a.log.Warn("times of last use of credentials are stored later", "error", err.Error())
+			}
 		}
 	}
 }
@@ -271,6 +294,9 @@ func (a *App) lastFlush() {
 	defer cancel()
 	if err := a.secrets.FlushAccess(ctx); err != nil {
 		a.log.Warn("days of last access since the last flush are lost", "error", err.Error())
+	}
+	if err := a.iam.FlushUses(ctx); err != nil {
+		a.log.Warn("times of last use of credentials since the last flush are lost", "error", err.Error())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"arca/internal/arn"
+	"arca/internal/egress"
 	"arca/internal/space"
 )
 
@@ -52,6 +54,8 @@ type Config struct {
 
 	TLS     TLSConfig     `toml:"tls"`
 	RootKey RootKeyConfig `toml:"root_key"`
+	Access  AccessConfig  `toml:"access"`
+	Egress  EgressConfig  `toml:"egress"`
 	Space   SpaceConfig   `toml:"space"`
 	Quotas  QuotaConfig   `toml:"quotas"`
 	// Rates are requests per second for each account and region, by AWS's group of
@@ -84,6 +88,49 @@ type RootKeyConfig struct {
 	// [root_key.passphrase_file]. It must not lie inside DataDir. Default: the
 	// environment variable ARCA_ROOT_PASSPHRASE.
 	PassphraseFile string `toml:"passphrase_file"`
+}
+
+// AccessConfig says where decisions are more, or tell more, than AWS's.
+type AccessConfig struct {
+	// ExplainDenials tells clients in AccessDenied errors which statement denied or what
+	// was missing, as the audit log does [access.explain_denials]. Callers then learn the
+	// names of policies.
+	ExplainDenials bool `toml:"explain_denials"`
+	// ListOnlyDescribable leaves secrets that the caller may not describe out of
+	// ListSecrets [access.list_only_describable].
+	ListOnlyDescribable bool `toml:"list_only_describable"`
+	// OrganizationID is aws:PrincipalOrgID of all accounts [access.organization_id].
+	// Default: derived from the identity of the data.
+	OrganizationID string `toml:"organization_id"`
+}
+
+// EgressConfig says which servers Arca may call when an account names their URL, as
+// it does with identity providers. Addresses of the public Internet are always
+// allowed.
+type EgressConfig struct {
+	// Allow are addresses and networks besides, such as 10.0.0.0/8 [egress.allow].
+	Allow []string `toml:"allow"`
+	// CAFile holds PEM certificates to trust besides the system's [egress.ca_file].
+	CAFile string `toml:"ca_file"`
+}
+
+// prefixes are the networks of Allow, which has passed Validate.
+func (e *EgressConfig) prefixes() []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range e.Allow {
+		if p, ok := parseNetwork(text); ok {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func parseNetwork(text string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(text)
+	return p.Masked(), err == nil
 }
 
 // SpaceConfig are the free-space marks: an amount ("256MiB") or a share of the file
@@ -122,6 +169,8 @@ const (
 
 var (
 	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+	// organizationForm is AWS's own.
+	organizationForm = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
 	// hostForm is a host name, or a pattern for all names below one.
 	hostForm = regexp.MustCompile(`^(\*\.)?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?$`)
 )
@@ -156,6 +205,7 @@ func (c *Config) Validate() error {
 	} else if c.ShutdownSeconds == 0 {
 		c.ShutdownSeconds = defaultShutdownSeconds
 	}
+	c.validateAccess(&p)
 	c.validateSpace(&p)
 	c.validateLimits(&p)
 	return errors.Join(p...)
@@ -173,6 +223,7 @@ func (c *Config) validatePaths(p *problems) {
 		{"data_dir", &c.DataDir}, {"audit_dir", &c.AuditDir}, {"credentials_file", &c.CredentialsFile},
 		{"tls.cert_file", &c.TLS.CertFile}, {"tls.key_file", &c.TLS.KeyFile},
 		{"root_key.file", &c.RootKey.File}, {"root_key.passphrase_file", &c.RootKey.PassphraseFile},
+		{"egress.ca_file", &c.Egress.CAFile},
 	} {
 		if *f.path == "" {
 			continue
@@ -253,6 +304,20 @@ func (c *Config) validateListeners(p *problems) {
 	}
 	if c.TLS.Off && (c.TLS.CertFile != "" || c.TLS.KeyFile != "") {
 		p.add("tls.off", "is set beside a certificate")
+	}
+}
+
+func (c *Config) validateAccess(p *problems) {
+	if id := c.Access.OrganizationID; id != "" && !organizationForm.MatchString(id) {
+		p.add("access.organization_id", "%q is not o- with 10 to 32 lower-case letters and digits", id)
+	}
+	for _, a := range c.Egress.Allow {
+		network, ok := parseNetwork(a)
+		if !ok {
+			p.add("egress.allow", "%q is neither an address nor a network such as 10.0.0.0/8", a)
+		} else if err := egress.CheckAllow(network); err != nil {
+			p.add("egress.allow", "%s", err)
+		}
 	}
 }
 

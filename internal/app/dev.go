@@ -36,6 +36,9 @@ type DevConfig struct {
 	AllowRemote bool
 	// AnyCredentials accepts every signature and none, as root of DevAccount.
 	AnyCredentials bool
+	// ExplainDenials and ListOnlyDescribable are those of AccessConfig.
+	ExplainDenials      bool
+	ListOnlyDescribable bool
 	// Hosts are further names that clients reach the server by.
 	Hosts []string
 }
@@ -78,6 +81,8 @@ func OpenDev(ctx context.Context, dc DevConfig, log *slog.Logger) (_ *Dev, err e
 		Hosts:   dc.Hosts,
 		Account: DevAccount,
 		TLS:     TLSConfig{Off: true},
+		Access:  AccessConfig{ExplainDenials: dc.ExplainDenials, ListOnlyDescribable: dc.ListOnlyDescribable},
+		Egress:  EgressConfig{Allow: privateNetworks()},
 		RootKey: RootKeyConfig{File: filepath.Join(dc.Home, "keys", "root.key")},
 	}
 	if err := cfg.Validate(); err != nil {
@@ -85,7 +90,7 @@ func OpenDev(ctx context.Context, dc DevConfig, log *slog.Logger) (_ *Dev, err e
 	}
 	key := rootkey.NewFile(cfg.RootKey.File, cfg.DataDir)
 	d.App, err = open(ctx, cfg, mode{
-		movableClock: true, anyCredentials: dc.AnyCredentials, rootKey: key, noBallast: dc.Ephemeral,
+		movableClock: true, anyCredentials: dc.AnyCredentials, reachLoopback: true, rootKey: key, noBallast: dc.Ephemeral,
 	}, log)
 	if err != nil {
 		return nil, err
@@ -102,6 +107,12 @@ func OpenDev(ctx context.Context, dc DevConfig, log *slog.Logger) (_ *Dev, err e
 		return nil, err
 	}
 	return d, nil
+}
+
+// privateNetworks are where a developer's identity provider may be besides loopback:
+// the networks of containers and of an office.
+func privateNetworks() []string {
+	return []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
 }
 
 // Run serves until ctx ends; see App.Run. An ephemeral server's data is gone

@@ -11,7 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"arca/internal/api/arcaapi"
+	"arca/internal/api/iamapi"
 	"arca/internal/api/smapi"
+	"arca/internal/api/stsapi"
 	"arca/internal/arn"
 	"arca/internal/server"
 	"arca/internal/wire"
@@ -20,7 +22,7 @@ import (
 // listen opens the listeners and builds the edge: afterwards clients can connect,
 // and are answered as soon as Run serves.
 func (a *App) listen(ctx context.Context) error {
-	router, err := wire.NewRouter(smapi.Service, arcaapi.Service)
+	router, err := wire.NewRouter(smapi.Service, iamapi.Service, stsapi.Service, arcaapi.Service)
 	if err != nil {
 		return fmt.Errorf("build router: %w", err)
 	}
@@ -33,7 +35,7 @@ func (a *App) listen(ctx context.Context) error {
 		verify = server.AnyCredentials(DevAccount, regions)
 	}
 	edge, err := server.New(server.Config{
-		Do: a.dispatch.Do, Refused: a.dispatch.Refuse, Router: router, Verify: verify, Now: a.clock.Now,
+		Do: a.do, Refused: a.dispatch.Refuse, Router: router, Verify: verify, Now: a.clock.Now,
 		Hosts: a.cfg.Hosts, TrustedProxies: a.cfg.TrustedProxies, Logger: a.log,
 	})
 	if err != nil {
@@ -91,6 +93,9 @@ func (c *Config) CheckFiles(given ServerSecrets, log *slog.Logger) error {
 		return err
 	}
 	key.Wipe()
+	if _, err := c.Egress.roots(); err != nil {
+		return err
+	}
 	return c.checkCertificate(log)
 }
 

@@ -88,7 +88,7 @@ func (l *limiter) Limit(c *call.Call) error {
 	}
 	l.mu.Unlock()
 	if !b.Allow() {
-		return api.ThrottlingException.Errorf("Rate exceeded")
+		return c.Op.Service.Throttled.Errorf("Rate exceeded")
 	}
 	return nil
 }

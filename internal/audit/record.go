@@ -42,18 +42,39 @@ type Record struct {
 	Resources           []Resource
 	// Changes go into the member "arca": what the call did to stored records.
 	Changes []Change
+	// Denial goes there, too: why the call was denied; nil when it was not.
+	Denial *Denial
+}
+
+// Denial says which statement denied a call, or which kind of Allow was missing.
+type Denial struct {
+	Action, Resource, Reason string
+	Policy, Statement        string // empty when an Allow was missing
 }
 
 // Identity is CloudTrail's userIdentity. Empty members are left out, so that a
 // service event shows accountId and invokedBy alone.
 type Identity struct {
-	Type        string // Root, IAMUser, AssumedRole, AWSService, AWSAccount
+	Type        string // Root, IAMUser, AssumedRole, WebIdentityUser, AWSService, AWSAccount
 	PrincipalID string
 	ARN         string
 	AccountID   string
 	AccessKeyID string
 	UserName    string
 	InvokedBy   string
+	// IdentityProvider is the issuer that vouches for a WebIdentityUser.
+	IdentityProvider string
+	// Session goes into sessionContext; nil for long-lived credentials.
+	Session *SessionContext
+}
+
+// SessionContext is CloudTrail's sessionContext: what temporary credentials say.
+type SessionContext struct {
+	// Issuer is the role (or, for GetSessionToken, nobody: the type is then empty).
+	IssuerType, IssuerID, IssuerARN, IssuerAccount, IssuerName string
+	Created                                                    time.Time
+	SourceIdentity                                             string
+	Provider                                                   string // ARN of the OIDC provider
 }
 
 // TLSDetails is CloudTrail's tlsDetails.
@@ -119,6 +140,9 @@ func (r *Record) AppendLine(dst []byte, node string) []byte {
 		dst = append(dst, '}')
 	}
 	dst = appendMember(dst, `,"arca":{"node":`, node)
+	if r.Denial != nil {
+		dst = r.Denial.append(dst)
+	}
 	dst = appendChanges(dst, r.Changes)
 	return append(dst, "}}"...)
 }
@@ -132,9 +156,52 @@ func (id *Identity) append(dst []byte) []byte {
 	dst = appendOptional(dst, `,"accessKeyId":`, id.AccessKeyID, maxTextBytes)
 	dst = appendOptional(dst, `,"userName":`, id.UserName, maxTextBytes)
 	dst = appendOptional(dst, `,"invokedBy":`, id.InvokedBy, maxTextBytes)
+	dst = appendOptional(dst, `,"identityProvider":`, id.IdentityProvider, maxARNBytes)
+	if id.Session != nil {
+		dst = append(dst, `,"sessionContext":`...)
+		dst = id.Session.append(dst)
+	}
 	if len(dst) == open {
 		return append(dst, "{}"...)
 	}
+	dst[open] = '{'
+	return append(dst, '}')
+}
+
+// append writes the members as CloudTrail orders them. There are no MFA devices.
+func (sc *SessionContext) append(dst []byte) []byte {
+	dst = append(dst, '{')
+	if sc.IssuerType != "" {
+		dst = append(dst, `"sessionIssuer":`...)
+		open := len(dst)
+		dst = appendOptional(dst, `,"type":`, sc.IssuerType, maxTypeBytes)
+		dst = appendOptional(dst, `,"principalId":`, sc.IssuerID, maxTextBytes)
+		dst = appendOptional(dst, `,"arn":`, sc.IssuerARN, maxARNBytes)
+		dst = appendOptional(dst, `,"accountId":`, sc.IssuerAccount, maxTypeBytes)
+		dst = appendOptional(dst, `,"userName":`, sc.IssuerName, maxTextBytes)
+		dst[open] = '{'
+		dst = append(dst, `},`...)
+	}
+	if sc.Provider != "" {
+		dst = append(dst, `"webIdFederationData":{"federatedProvider":`...)
+		dst = appendString(dst, sc.Provider, maxARNBytes)
+		dst = append(dst, `,"attributes":{}},`...)
+	}
+	dst = append(dst, `"attributes":{"creationDate":"`...)
+	dst = sc.Created.UTC().AppendFormat(dst, time.RFC3339)
+	dst = append(dst, `","mfaAuthenticated":"false"}`...)
+	dst = appendOptional(dst, `,"sourceIdentity":`, sc.SourceIdentity, maxTextBytes)
+	return append(dst, '}')
+}
+
+func (d *Denial) append(dst []byte) []byte {
+	dst = append(dst, `,"denied":`...)
+	open := len(dst)
+	dst = appendOptional(dst, `,"action":`, d.Action, maxTextBytes)
+	dst = appendOptional(dst, `,"resource":`, d.Resource, maxARNBytes)
+	dst = appendOptional(dst, `,"reason":`, d.Reason, maxTextBytes)
+	dst = appendOptional(dst, `,"policy":`, d.Policy, maxARNBytes)
+	dst = appendOptional(dst, `,"statement":`, d.Statement, maxTextBytes)
 	dst[open] = '{'
 	return append(dst, '}')
 }

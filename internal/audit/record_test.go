@@ -59,6 +59,39 @@ func TestAppendLine(t *testing.T) {
 			`{"eventVersion":"1.11",` + identity + `,"eventTime":"2026-03-04T04:06:07Z","eventSource":"secretsmanager.amazonaws.com","eventName":"GetSecretValue","awsRegion":"eu-central-1",` + agent +
 				`,"errorCode":"AccessDenied","errorMessage":"User: x is not authorized","requestParameters":{"secretId":"prod/db","versionStage":"AWSCURRENT"},"responseElements":null,"requestID":"5f0e3d3a-7a52-4f0a-9a55-d3f5b1a0c001","eventID":"id-1","readOnly":true,` +
 				`"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management","arca":{"node":"n1"}}`},
+		{"denied session of a role", func(r *audit.Record) {
+			r.TLS = nil
+			r.ErrorCode, r.ErrorMessage = "AccessDeniedException", "User: x is not authorized"
+			r.Identity = audit.Identity{
+				Type: "AssumedRole", PrincipalID: "AROAEXAMPLE:ci", ARN: "arn:aws:sts::123456789012:assumed-role/deploy/ci",
+				AccountID: "123456789012", AccessKeyID: "ASIAEXAMPLE",
+				Session: &audit.SessionContext{
+					IssuerType: "Role", IssuerID: "AROAEXAMPLE", IssuerARN: "arn:aws:iam::123456789012:role/deploy",
+					IssuerAccount: "123456789012", IssuerName: "deploy", Created: r.EventTime, SourceIdentity: "ada",
+					Provider: "arn:aws:iam::123456789012:oidc-provider/issuer.example",
+				},
+			}
+			r.Denial = &audit.Denial{
+				Action: "secretsmanager:GetSecretValue", Resource: "arn:x", Reason: "with an explicit deny in an identity-based policy",
+				Policy: "inline policy p of role deploy", Statement: "NoSecrets",
+			}
+		},
+			`{"eventVersion":"1.11","userIdentity":{"type":"AssumedRole","principalId":"AROAEXAMPLE:ci","arn":"arn:aws:sts::123456789012:assumed-role/deploy/ci","accountId":"123456789012","accessKeyId":"ASIAEXAMPLE",` +
+				`"sessionContext":{"sessionIssuer":{"type":"Role","principalId":"AROAEXAMPLE","arn":"arn:aws:iam::123456789012:role/deploy","accountId":"123456789012","userName":"deploy"},` +
+				`"webIdFederationData":{"federatedProvider":"arn:aws:iam::123456789012:oidc-provider/issuer.example","attributes":{}},` +
+				`"attributes":{"creationDate":"2026-03-04T04:06:07Z","mfaAuthenticated":"false"},"sourceIdentity":"ada"}},` +
+				`"eventTime":"2026-03-04T04:06:07Z","eventSource":"secretsmanager.amazonaws.com","eventName":"GetSecretValue","awsRegion":"eu-central-1",` + agent +
+				`,"errorCode":"AccessDeniedException","errorMessage":"User: x is not authorized","requestParameters":{"secretId":"prod/db","versionStage":"AWSCURRENT"},"responseElements":null,"requestID":"5f0e3d3a-7a52-4f0a-9a55-d3f5b1a0c001","eventID":"id-1","readOnly":true,` +
+				`"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management",` +
+				`"arca":{"node":"n1","denied":{"action":"secretsmanager:GetSecretValue","resource":"arn:x","reason":"with an explicit deny in an identity-based policy","policy":"inline policy p of role deploy","statement":"NoSecrets"}}}`},
+		{"session without a role", func(r *audit.Record) {
+			r.TLS, r.RequestParameters = nil, nil
+			r.Identity.Session = &audit.SessionContext{Created: r.EventTime}
+		},
+			`{"eventVersion":"1.11",` + strings.TrimSuffix(identity, "}") + `,"sessionContext":{"attributes":{"creationDate":"2026-03-04T04:06:07Z","mfaAuthenticated":"false"}}},` +
+				`"eventTime":"2026-03-04T04:06:07Z","eventSource":"secretsmanager.amazonaws.com","eventName":"GetSecretValue","awsRegion":"eu-central-1",` + agent +
+				`,"requestParameters":null,"responseElements":null,"requestID":"5f0e3d3a-7a52-4f0a-9a55-d3f5b1a0c001","eventID":"id-1","readOnly":true,` +
+				`"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management","arca":{"node":"n1"}}`},
 		{"change", func(r *audit.Record) {
 			r.TLS = nil
 			r.EventName, r.ReadOnly = "CreateSecret", false
@@ -160,7 +193,11 @@ func TestAppendLineLongest(t *testing.T) {
 	r := &audit.Record{
 		EventID: bad, EventType: bad, EventSource: bad, EventName: bad, Region: bad, SourceIP: bad, UserAgent: bad, RequestID: bad,
 		ErrorCode: bad, ErrorMessage: bad, RecipientAccountID: bad,
-		Identity:            audit.Identity{Type: bad, PrincipalID: bad, ARN: bad, AccountID: bad, AccessKeyID: bad, UserName: bad, InvokedBy: bad},
+		Identity: audit.Identity{
+			Type: bad, PrincipalID: bad, ARN: bad, AccountID: bad, AccessKeyID: bad, UserName: bad, InvokedBy: bad, IdentityProvider: bad,
+			Session: &audit.SessionContext{IssuerType: bad, IssuerID: bad, IssuerARN: bad, IssuerAccount: bad, IssuerName: bad, SourceIdentity: bad, Provider: bad},
+		},
+		Denial:              &audit.Denial{Action: bad, Resource: bad, Reason: bad, Policy: bad, Statement: bad},
 		TLS:                 &audit.TLSDetails{Version: bad, CipherSuite: bad, ClientProvidedHostHeader: bad},
 		RequestParameters:   []byte(`{"a":"` + strings.Repeat("x", 100<<10-8) + `"}`),
 		ResponseElements:    []byte(`{"a":"` + strings.Repeat("x", 100<<10-8) + `"}`),

@@ -23,12 +23,16 @@ import (
 // PrincipalType is CloudTrail's userIdentity.type.
 type PrincipalType string
 
-// The kinds of principal that can sign a request, and AWSService for an engine.
+// The kinds of principal that can sign a request; AWSService for an engine;
+// WebIdentityUser for the bearer of a token that an operation itself has verified, and
+// Anonymous for whoever calls one of the few operations that need no signature.
 const (
-	Root        PrincipalType = "Root"
-	IAMUser     PrincipalType = "IAMUser"
-	AssumedRole PrincipalType = "AssumedRole"
-	AWSService  PrincipalType = "AWSService"
+	Root            PrincipalType = "Root"
+	IAMUser         PrincipalType = "IAMUser"
+	AssumedRole     PrincipalType = "AssumedRole"
+	AWSService      PrincipalType = "AWSService"
+	WebIdentityUser PrincipalType = "WebIdentityUser"
+	Anonymous       PrincipalType = "Anonymous"
 )
 
 // Principal is who signed the request. Its fields are facts about a verified
@@ -37,10 +41,42 @@ type Principal struct {
 	Type        PrincipalType
 	Account     string // 12 digits
 	ID          string // principalId: the account for root, AIDA… or AROA…:session otherwise
+	UniqueID    string // of the user or role: AIDA…, AROA…; the account for root
 	ARN         string
 	UserName    string
 	AccessKeyID string
+	// Provider is the ARN of a WebIdentityUser's OIDC provider.
+	Provider string
+	// Session is what temporary credentials say; nil for long-lived ones.
+	Session *Session
 }
+
+// Session is what is known of a caller with temporary credentials. It may be shared
+// between calls and must not be changed.
+type Session struct {
+	IssuerType string // Role, IAMUser or Root
+	IssuerID   string // unique id of the role or user; the account for root
+	IssuerARN  string
+	IssuerName string // "" for root
+	Name       string // of a role's session
+	Issued     time.Time
+	Expires    time.Time
+	// Policies are the texts, PolicyARNs the names of session policies. When there are
+	// any, the session may do only what one of them allows.
+	Policies       []string
+	PolicyARNs     []string
+	Tags           []Tag
+	TransitiveTags []string // keys of the tags that a further role's session inherits
+	SourceIdentity string
+	Chained        bool // another role's session made it
+	// Provider is the ARN of the OIDC provider that vouched for the session, Claims the
+	// condition keys that its token gave.
+	Provider string
+	Claims   []policy.ContextKey
+}
+
+// Tag is one key with its value.
+type Tag struct{ Key, Value string }
 
 // Call is one request by a verified principal, as an operation sees it. It is used
 // by one goroutine at a time.
@@ -68,6 +104,7 @@ type state struct {
 	in      any
 	eventID string
 	allowed bool // by the authorizer, or NoDecision was said
+	denial  *Denial
 	updated bool
 	// effect is the number of the audit effect that committed with the change; 0 for none.
 	effect  uint64
@@ -93,6 +130,21 @@ type Check struct {
 	ResourcePolicy string
 	// Keys are the service's own condition keys; the global ones are added by the authorizer.
 	Keys []policy.ContextKey
+	// ResourceDecides is policy.Request's: nobody may use the resource but through
+	// ResourcePolicy.
+	ResourceDecides bool
+	// Snap is the state that the operation reads, on which the decision is then made as
+	// well; nil is the newest.
+	Snap *store.Snap
+}
+
+// Denial is why a call was denied, for the audit record.
+type Denial struct {
+	Action    string
+	Resource  string
+	Reason    string // which statement decided, or which kind of Allow was missing
+	Policy    string // name of the policy of the deciding statement; "" without one
+	Statement string // Sid or number of the deciding statement
 }
 
 // Authorizer decides. nil means allowed; anything else is an *api.Error for the client.
@@ -107,6 +159,28 @@ func (c *Call) Authorize(ctx context.Context, ck *Check) error {
 	}
 	c.allowed = true
 	return nil
+}
+
+// Allowed asks the same for an answer that depends on it without failing: which
+// entries of a list to show, or whether a change would shut its own caller out. It
+// takes the place of no Authorize, and a denial is not noted. The error says that no
+// decision could be had.
+func (c *Call) Allowed(ctx context.Context, ck *Check) (bool, error) {
+	noted := c.denial
+	err := c.d.cfg.Authorize(ctx, c, ck)
+	c.denial = noted
+	if aerr, ok := errors.AsType[*api.Error](err); ok && aerr.Code == c.Op.Service.AccessDenied {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// NoteDenial keeps the reason of a denial for the audit record of the call. The first
+// one stays: it is what the call failed for.
+func (c *Call) NoteDenial(d Denial) {
+	if c.denial == nil {
+		c.denial = &d
+	}
 }
 
 // NoDecision says that AWS lets every verified caller do this, and why.

@@ -461,3 +461,78 @@ func TestConcurrentCalls(t *testing.T) {
 		}
 	}
 }
+
+// The reason of a denial is in the record of the call that failed for it, and in no
+// other.
+func TestDenialInRecord(t *testing.T) {
+	first := call.Denial{Action: "a:First", Resource: "r", Reason: "because", Policy: "p", Statement: "s"}
+	for _, tt := range []struct {
+		name string
+		op   func(ctx context.Context, c *call.Call) error
+		want string
+	}{
+		{"denied", func(_ context.Context, c *call.Call) error {
+			c.NoteDenial(first)
+			c.NoteDenial(call.Denial{Action: "a:Second"})
+			return api.AccessDeniedException.Errorf("no")
+		}, `"denied":{"action":"a:First","resource":"r","reason":"because","policy":"p","statement":"s"}`},
+		{"answered all the same", func(_ context.Context, c *call.Call) error {
+			c.NoteDenial(first)
+			c.NoDecision("it does not matter")
+			return nil
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBed(t)
+			b.serve(tt.op)
+			_, _ = b.create(t.Context(), "a")
+			lines := b.lines(t)
+			if len(lines) != 1 {
+				t.Fatalf("%d lines", len(lines))
+			}
+			if has := strings.Contains(lines[0].raw, `"denied":`); has != (tt.want != "") || !strings.Contains(lines[0].raw, tt.want) {
+				t.Errorf("line %s, want %s in it", lines[0].raw, tt.want)
+			}
+		})
+	}
+}
+
+// A stranger leaves no record until an operation has found out who it is.
+func TestAnonymous(t *testing.T) {
+	user := call.Principal{Type: call.WebIdentityUser, Account: account, ID: "p:aud:sub", UserName: "sub", Provider: "p"}
+	for _, tt := range []struct {
+		name  string
+		op    func(ctx context.Context, c *call.Call) error
+		lines int
+	}{
+		{"refused", func(context.Context, *call.Call) error { return api.ValidationException.Errorf("no") }, 0},
+		{"panics", func(context.Context, *call.Call) error { panic("oh") }, 0},
+		{"known, refused", func(_ context.Context, c *call.Call) error {
+			c.Caller = user
+			return api.ValidationException.Errorf("no")
+		}, 1},
+		{"known, answered", func(_ context.Context, c *call.Call) error {
+			c.Caller = user
+			c.NoDecision("a test")
+			return nil
+		}, 1},
+		{"answered", func(_ context.Context, c *call.Call) error {
+			c.NoDecision("a test")
+			return nil
+		}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBed(t)
+			b.serve(tt.op)
+			c := newCall(smapi.OpCreateSecret)
+			c.Caller = call.Principal{Type: call.Anonymous}
+			func() {
+				defer func() { _ = recover() }()
+				_, _ = b.d.Do(t.Context(), c, createInput("a"))
+			}()
+			if n := len(b.lines(t)); n != tt.lines {
+				t.Errorf("%d lines, want %d", n, tt.lines)
+			}
+		})
+	}
+}

@@ -43,16 +43,17 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 		UserAgent:          c.UserAgent,
 		RequestID:          c.RequestID,
 		RecipientAccountID: c.Caller.Account,
-		Identity: audit.Identity{
-			Type: string(c.Caller.Type), PrincipalID: c.Caller.ID, ARN: c.Caller.ARN,
-			AccountID: c.Caller.Account, AccessKeyID: c.Caller.AccessKeyID, UserName: c.Caller.UserName,
-		},
-		Changes: auditChanges(c.changes),
+		Identity:           c.Caller.identity(),
+		Changes:            auditChanges(c.changes),
+	}
+	if aerr != nil && c.denial != nil {
+		d := audit.Denial(*c.denial)
+		r.Denial = &d
 	}
 	if c.in != nil {
 		r.RequestParameters = api.AppendAuditParameters(nil, c.Op.Input, c.in)
 	}
-	if out != nil && !c.Op.ReadOnly && c.Op.Output != nil {
+	if out != nil && (!c.Op.ReadOnly || c.Op.Recorded) && c.Op.Output != nil {
 		r.ResponseElements = api.AppendAuditParameters(nil, c.Op.Output, out)
 	}
 	if aerr != nil {
@@ -62,6 +63,24 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 		r.TLS = &audit.TLSDetails{Version: c.TLS.Version, CipherSuite: c.TLS.CipherSuite, ClientProvidedHostHeader: c.Host}
 	}
 	return r.AppendLine(make([]byte, 0, lineBytes), c.d.cfg.Store.NodeID())
+}
+
+// identity is the caller as CloudTrail shows it.
+func (p *Principal) identity() audit.Identity {
+	id := audit.Identity{
+		Type: string(p.Type), PrincipalID: p.ID, ARN: p.ARN,
+		AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName, IdentityProvider: p.Provider,
+	}
+	s := p.Session
+	if s == nil {
+		return id
+	}
+	id.Session = &audit.SessionContext{Created: s.Issued, SourceIdentity: s.SourceIdentity, Provider: s.Provider}
+	if s.IssuerType == "Role" {
+		id.Session.IssuerType, id.Session.IssuerID, id.Session.IssuerARN = s.IssuerType, s.IssuerID, s.IssuerARN
+		id.Session.IssuerAccount, id.Session.IssuerName = p.Account, s.IssuerName
+	}
+	return id
 }
 
 // lineBytes is room for an ordinary line.

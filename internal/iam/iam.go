@@ -1,133 +1,40 @@
-// Package iam keeps accounts and credentials.
+// Package iam keeps accounts, identities, their policies and credentials, and serves
+// the operations of IAM on them.
 //
 // It trusts the store for its sealing; secret access keys are sealed once more,
-// under the keyring's "iam" key, and opened only to verify a signature. Today the
-// only principal is the account root; users, roles and policies come on top of the
-// same records.
+// under the keyring's "iam" key, and opened only to verify a signature. Session
+// tokens are not stored at all: they are sealed under the keyring's session-token
+// key, and whatever they speak for is looked up again, by its unique id, whenever one
+// is used. What anybody may do is not decided here but in package access.
 package iam
 
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"regexp"
 	"time"
 
-	"arca/internal/call"
 	"arca/internal/envelope"
 	"arca/internal/store"
 )
 
 const sealPurpose = "iam"
 
-// Account is the record of an account.
-type Account struct {
-	ID      string `cbor:"1,keyasint"` // 12 digits
-	Name    string `cbor:"2,keyasint"`
-	Created int64  `cbor:"3,keyasint"` // milliseconds since the Unix epoch
-}
-
-// AccessKey is the record of a long-lived credential of an account root.
-type AccessKey struct {
-	ID           string `cbor:"1,keyasint"`
-	Account      string `cbor:"2,keyasint"`
-	SealedSecret []byte `cbor:"3,keyasint"`
-	Active       bool   `cbor:"4,keyasint"`
-	Created      int64  `cbor:"5,keyasint"` // milliseconds since the Unix epoch
-}
-
-// Service finds credentials and makes those of account roots.
+// Service finds credentials and keeps identities.
 type Service struct {
-	store    *store.Store
-	accounts *store.Table[Account]
-	keys     *store.Table[AccessKey]
+	store *store.Store
+	tables
+	now      func() time.Time
+	sessions sessionCache
+	quotas   quotas
+	used     useLog
 }
 
-const (
-	accountFormat   = 1
-	accessKeyFormat = 1
-	byID            = "id"
-)
-
-// New attaches the tables of package iam to a store that is not open yet.
-func New(st *store.Store) *Service {
-	return &Service{
-		store: st,
-		accounts: store.NewTable(st, store.TableSpec[Account]{
-			Name: "account", Format: accountFormat,
-			Indexes: []store.Index[Account]{{Name: byID, Keys: func(a *Account, emit func(string)) { emit(a.ID) }}},
-		}),
-		keys: store.NewTable(st, store.TableSpec[AccessKey]{
-			Name: "access-key", Format: accessKeyFormat,
-			Indexes: []store.Index[AccessKey]{{Name: byID, Keys: func(k *AccessKey, emit func(string)) { emit(k.ID) }}},
-		}),
-	}
-}
-
-// Credential is an access key that may sign requests.
-type Credential struct {
-	Principal call.Principal
-	sealed    []byte
-	open      func() (envelope.Plaintext, error)
-}
-
-// Fingerprint changes whenever the secret does: what is derived from a secret may
-// be cached under it.
-func (c *Credential) Fingerprint() []byte { return c.sealed }
-
-// Secret opens the secret access key. The caller wipes it.
-func (c *Credential) Secret() (envelope.Plaintext, error) { return c.open() }
-
-// ErrNoCredential: no active access key has this id.
-var ErrNoCredential = errors.New("no such access key")
-
-// Lookup finds the credential of an access key as of every write acknowledged
-// before the call. ErrNoCredential when there is none that may sign.
-func (s *Service) Lookup(ctx context.Context, accessKeyID string) (*Credential, error) {
-	var found *AccessKey
-	err := s.store.View(ctx, func(v *store.Snap) error {
-		found = nil
-		s.keys.Ascend(v, byID, accessKeyID, func(id string, k *AccessKey) bool {
-			if id == accessKeyID {
-				found = k
-			}
-			return false
-		})
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look up access key: %w", err)
-	}
-	if found == nil || !found.Active {
-		return nil, ErrNoCredential
-	}
-	return &Credential{
-		Principal: RootPrincipal(found.Account, found.ID),
-		sealed:    found.SealedSecret,
-		open: func() (envelope.Plaintext, error) {
-			return s.store.Unseal(sealPurpose, found.SealedSecret, secretAD(found.Account, found.ID))
-		},
-	}, nil
-}
-
-// RootPrincipal is the root of an account, as it signs with the given key.
-func RootPrincipal(account, accessKeyID string) call.Principal {
-	return call.Principal{
-		Type: call.Root, Account: account, ID: account,
-		ARN: "arn:aws:iam::" + account + ":root", AccessKeyID: accessKeyID,
-	}
-}
-
-// AuthorizeRoot allows an account root everything in its own account and nothing in
-// another. It is the whole truth while roots are the only principals.
-func AuthorizeRoot(_ context.Context, c *call.Call, ck *call.Check) error {
-	if c.Caller.Type == call.Root && (ck.Account == "" || ck.Account == c.Caller.Account) {
-		return nil
-	}
-	return denied(c, ck)
+// New attaches the tables of package iam to a store that is not open yet. now is the
+// real clock, by which session tokens end.
+func New(st *store.Store, now func() time.Time) *Service {
+	return &Service{store: st, tables: newTables(st), now: now, quotas: newQuotas()}
 }
 
 // accessKeyIDForm is AWS's own constraint on access key ids, with room for the
@@ -138,8 +45,8 @@ var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 
 // EnsureRoot makes the account and its root access key with the given secret, or
 // changes the key's secret if it has another. It changes nothing when all is so
-// already, and refuses a key that belongs to another account. Other access keys of
-// the account stay as they are.
+// already, and refuses a key that belongs to another account or to a user. Other
+// access keys of the account stay as they are.
 func (s *Service) EnsureRoot(ctx context.Context, now time.Time, account, name, accessKeyID string, secret envelope.Plaintext) error {
 	switch {
 	case !accountForm.MatchString(account):
@@ -154,16 +61,22 @@ func (s *Service) EnsureRoot(ctx context.Context, now time.Time, account, name, 
 		return fmt.Errorf("seal secret access key: %w", err)
 	}
 	_, err = s.store.Update(ctx, func(tx *store.Tx) error {
-		ak := store.Key{Scope: "account", Parent: account}
+		ak := accountKey(account)
 		if _, ok := s.accounts.Get(tx.Snap, ak); !ok {
-			s.accounts.Put(tx, ak, &Account{ID: account, Name: name, Created: now.UnixMilli()})
+			s.accounts.Put(tx, ak, &Account{ID: account, Name: name, Created: now.UnixMilli(), Management: !s.hasAccount(tx.Snap)})
+			if name != "" {
+				s.names.Put(tx, accountNameKey(name), &Name{UID: account})
+			}
 		}
 		created := now.UnixMilli()
-		kk := store.Key{Scope: "access-key", Parent: accessKeyID}
+		kk := accessKeyKey(accessKeyID)
 		old, ok := s.keys.Get(tx.Snap, kk)
 		if ok {
 			if old.Account != account {
 				return fmt.Errorf("access key %s belongs to account %s", accessKeyID, old.Account)
+			}
+			if old.User != "" {
+				return fmt.Errorf("access key %s belongs to user %s", accessKeyID, old.User)
 			}
 			have, err := s.store.Unseal(sealPurpose, old.SealedSecret, secretAD(account, accessKeyID))
 			if err != nil {
@@ -192,47 +105,45 @@ func (s *Service) HasRoot(ctx context.Context) (has bool, err error) {
 	return has, err
 }
 
-// FirstAccount returns the account with the lowest id, if there is any.
-func (s *Service) FirstAccount(ctx context.Context) (id string, ok bool, err error) {
-	err = s.store.View(ctx, func(v *store.Snap) error {
-		id, ok = "", false
-		s.accounts.Ascend(v, byID, "", func(key string, _ *Account) bool { id, ok = key, true; return false })
-		return nil
-	})
-	return id, ok, err
+// hasAccount reports whether there is any account.
+func (s *Service) hasAccount(v *store.Snap) (has bool) {
+	s.Accounts(v, func(*Account) bool { has = true; return false })
+	return has
 }
 
-// NewAccessKey draws an access key id and secret of AWS's form.
-func NewAccessKey() (id string, secret envelope.Plaintext) {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-	var raw [16]byte
-	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the program instead
-	b := []byte("AKIA")
-	for _, r := range raw {
-		b = append(b, alphabet[int(r)%len(alphabet)]) // 256 is a multiple of 32: no bias
-	}
-	var key [30]byte
-	_, _ = rand.Read(key[:])
-	defer clear(key[:])
-	return string(b), envelope.NewPlaintext(base64.StdEncoding.AppendEncode(nil, key[:]))
+// ManagementAccount returns the id of the management account; "" in an empty store.
+func (s *Service) ManagementAccount(v *store.Snap) (id string) {
+	s.accounts.Ascend(v, byManagement, "", func(key string, _ *Account) bool { id = key; return false })
+	return id
+}
+
+// FirstAccount returns the management account, if there is any account.
+func (s *Service) FirstAccount(ctx context.Context) (id string, ok bool, err error) {
+	err = s.store.View(ctx, func(v *store.Snap) error {
+		id = s.ManagementAccount(v)
+		return nil
+	})
+	return id, id != "", err
+}
+
+// Upgrade marks the management account in data of a release that knew only one
+// account. It changes nothing otherwise.
+func (s *Service) Upgrade(ctx context.Context) error {
+	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
+		if s.ManagementAccount(tx.Snap) != "" {
+			return nil
+		}
+		s.Accounts(tx.Snap, func(a *Account) bool {
+			first := *a
+			first.Management = true
+			s.accounts.Put(tx, accountKey(a.ID), &first)
+			return false
+		})
+		return nil
+	})
+	return err
 }
 
 func secretAD(account, accessKeyID string) []byte {
 	return bytes.Join([][]byte{[]byte("access-key"), []byte(account), []byte(accessKeyID)}, []byte{0})
-}
-
-// Check reports access keys whose secret does not open or whose account is missing.
-func (s *Service) Check(v *store.Snap, report func(problem string)) {
-	s.keys.Ascend(v, byID, "", func(_ string, k *AccessKey) bool {
-		if _, ok := s.accounts.Get(v, store.Key{Scope: "account", Parent: k.Account}); !ok {
-			report("access key " + k.ID + " belongs to account " + k.Account + ", which does not exist")
-		}
-		secret, err := s.store.Unseal(sealPurpose, k.SealedSecret, secretAD(k.Account, k.ID))
-		if err != nil {
-			report("secret of access key " + k.ID + " does not open: " + err.Error())
-			return true
-		}
-		secret.Wipe()
-		return true
-	})
 }

@@ -2,7 +2,9 @@
 //
 // It trusts the store for its sealing and call for identities. Key material is
 // sealed once more, under the keyring's "kms" key, and opened when it is first used.
-// It does not decide: the operation that uses a key asks the authorizer.
+// It does not decide: the operation that uses a key asks the authorizer. One rule it
+// holds to by itself, since no policy changes it: an account's own key of AWS's kind
+// serves callers of that account only.
 package kms
 
 import (
@@ -21,6 +23,10 @@ import (
 
 // ErrKey says that the key a ciphertext names does not exist or does not open it.
 var ErrKey = errors.New("key does not open this ciphertext")
+
+// ErrForeign says that the caller is of another account than the default key, whose
+// policy lets its own account in and nobody else (kms:CallerAccount).
+var ErrForeign = errors.New("the default key serves callers of its own account only")
 
 // ErrCustomerKey says that a key other than the account's default was asked for.
 var ErrCustomerKey = errors.New("customer keys are not served")
@@ -99,16 +105,32 @@ func IDText(id envelope.KeyID) string {
 
 func scope(account, region string) string { return account + "/" + region }
 
-// GenerateDataKey draws a fresh data key and wraps it. keyID "" stands for the
-// caller's aws/secretsmanager key, which is created in the same transaction if this
-// is its first use. The encryption context is bound into the wrapped key and must be
+// Owner is to whom something encrypted belongs: an account in a region. It is that
+// account's key that encrypts it there, whoever calls.
+type Owner struct{ Account, Region string }
+
+// admits reports whether the owner's default key serves the caller.
+func (o Owner) admits(c *call.Call) error {
+	if c.Caller.Account != o.Account {
+		return fmt.Errorf("%w: the key of %s, the caller is of %q", ErrForeign, o.Account, c.Caller.Account)
+	}
+	return nil
+}
+
+// GenerateDataKey draws a fresh data key for something of the owner and wraps it.
+// keyID "" stands for the owner's aws/secretsmanager key, which is created in the same
+// transaction if this is its first use; the error wraps ErrForeign for a caller of
+// another account. The encryption context is bound into the wrapped key and must be
 // given again to Decrypt. The plain key is the caller's to wipe. usedKeyID names the
 // key that wraps it.
-func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, keyID string, encCtx map[string]string) (plain *envelope.Key, wrapped []byte, usedKeyID string, err error) {
+func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, owner Owner, keyID string, encCtx map[string]string) (plain *envelope.Key, wrapped []byte, usedKeyID string, err error) {
 	if keyID != "" {
 		return nil, nil, "", fmt.Errorf("%w: %s", ErrCustomerKey, keyID)
 	}
-	key, err := s.defaultKey(tx, c)
+	if err := owner.admits(c); err != nil {
+		return nil, nil, "", err
+	}
+	key, err := s.defaultKey(tx, c, owner)
 	if err != nil {
 		return nil, nil, "", err
 	}
@@ -129,10 +151,11 @@ func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, keyID string, encC
 	return plain, wrapped, IDText(key.ID), nil
 }
 
-// Decrypt unwraps a data key for the caller. The error wraps ErrKey when the key is
-// unknown, belongs to another account or region, or when the context is not the one
-// the data key was wrapped with. The key is the caller's to wipe.
-func (s *Service) Decrypt(v *store.Snap, c *call.Call, wrapped []byte, encCtx map[string]string) (*envelope.Key, error) {
+// Decrypt unwraps a data key of something that belongs to owner. The error wraps ErrKey
+// when the key is unknown or not the owner's, or when the context is not the one the
+// data key was wrapped with, and ErrForeign when the key does not serve the caller. The
+// plain key is the caller's to wipe.
+func (s *Service) Decrypt(v *store.Snap, c *call.Call, owner Owner, wrapped []byte, encCtx map[string]string) (*envelope.Key, error) {
 	id, version, err := envelope.Header(wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
@@ -141,8 +164,11 @@ func (s *Service) Decrypt(v *store.Snap, c *call.Call, wrapped []byte, encCtx ma
 	if key == nil {
 		return nil, fmt.Errorf("%w: no key %s", ErrKey, IDText(id))
 	}
-	if key.Account != c.Caller.Account || key.Region != c.Region {
+	if key.Account != owner.Account || key.Region != owner.Region {
 		return nil, fmt.Errorf("%w: key %s serves only its own account and region", ErrKey, IDText(id))
+	}
+	if err := owner.admits(c); err != nil {
+		return nil, err
 	}
 	for _, m := range key.Material {
 		if m.Version != version {
@@ -185,8 +211,8 @@ func (s *Service) find(v *store.Snap, id envelope.KeyID) (found *Key) {
 
 // defaultKey finds the key or makes it. Two first uses at once conflict on the
 // alias record; the loser runs again and finds the winner's key.
-func (s *Service) defaultKey(tx *store.Tx, c *call.Call) (*Key, error) {
-	sc := scope(c.Caller.Account, c.Region)
+func (s *Service) defaultKey(tx *store.Tx, c *call.Call, owner Owner) (*Key, error) {
+	sc := scope(owner.Account, owner.Region)
 	at := store.Key{Scope: sc, Parent: SecretsManagerAlias}
 	if a, ok := s.aliases.Get(tx.Snap, at); ok {
 		key := s.find(tx.Snap, a.KeyID)
@@ -197,7 +223,7 @@ func (s *Service) defaultKey(tx *store.Tx, c *call.Call) (*Key, error) {
 	}
 	id := envelope.NewKeyID()
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a UUID of version 4, as key ids are
-	key := &Key{ID: id, Account: c.Caller.Account, Region: c.Region, Manager: managerAWS, Created: c.Now.UnixMilli(), State: Enabled}
+	key := &Key{ID: id, Account: owner.Account, Region: owner.Region, Manager: managerAWS, Created: c.Now.UnixMilli(), State: Enabled}
 	var secret [keyBytes]byte
 	_, _ = rand.Read(secret[:])
 	defer clear(secret[:])

@@ -42,6 +42,9 @@ func from(account, region string) *call.Call {
 	return &call.Call{Now: start, Region: region, Caller: call.Principal{Type: call.Root, Account: account}}
 }
 
+// ownerOf is the owner of what the caller keeps in its own account.
+func ownerOf(c *call.Call) kms.Owner { return kms.Owner{Account: c.Caller.Account, Region: c.Region} }
+
 func context(version string) map[string]string {
 	return map[string]string{"SecretARN": "arn:a", "SecretVersionId": version}
 }
@@ -57,7 +60,7 @@ func (b *bed) generate(t *testing.T, c *call.Call, encCtx map[string]string) (ou
 	t.Helper()
 	_, err = b.store.Update(t.Context(), func(tx *store.Tx) error {
 		var err error
-		out.plain, out.wrapped, out.keyID, err = b.GenerateDataKey(tx, c, "", encCtx)
+		out.plain, out.wrapped, out.keyID, err = b.GenerateDataKey(tx, c, ownerOf(c), "", encCtx)
 		return err
 	})
 	return out, err
@@ -76,7 +79,7 @@ func (b *bed) decrypt(t *testing.T, c *call.Call, wrapped []byte, encCtx map[str
 	t.Helper()
 	err = b.store.View(t.Context(), func(v *store.Snap) error {
 		var err error
-		k, err = b.Decrypt(v, c, wrapped, encCtx)
+		k, err = b.Decrypt(v, c, ownerOf(c), wrapped, encCtx)
 		return err
 	})
 	return k, err
@@ -141,10 +144,60 @@ func TestGenerateDataKey(t *testing.T) {
 	}
 }
 
+// The key is that of the owner, not of the caller, and serves no caller of another
+// account: neither for what is the owner's nor for what is said to be the caller's.
+func TestForeignCaller(t *testing.T) {
+	const other = "999999999999"
+	b := newBed(t)
+	owner, stranger := kms.Owner{Account: account, Region: region}, from(other, region)
+	generate := func() error {
+		_, err := b.store.Update(t.Context(), func(tx *store.Tx) error {
+			_, _, _, err := b.GenerateDataKey(tx, stranger, owner, "", context("1"))
+			return err
+		})
+		return err
+	}
+	if err := generate(); !errors.Is(err, kms.ErrForeign) {
+		t.Errorf("GenerateDataKey before the first use: error %v, want ErrForeign", err)
+	}
+	if id, ok := b.defaultKey(t, account, region); ok {
+		t.Errorf("the stranger made key %s", id)
+	}
+	k := b.mustGenerate(t, from(account, region), "1")
+	if err := generate(); !errors.Is(err, kms.ErrForeign) {
+		t.Errorf("GenerateDataKey: error %v, want ErrForeign", err)
+	}
+	if _, ok := b.defaultKey(t, other, region); ok {
+		t.Error("a key was made for the stranger")
+	}
+	for _, tt := range []struct {
+		name   string
+		caller *call.Call
+		owner  kms.Owner
+		want   error
+	}{
+		{"the owner's", stranger, owner, kms.ErrForeign},
+		{"said to be the stranger's", stranger, kms.Owner{Account: other, Region: region}, kms.ErrKey},
+		{"asked by the owner as the stranger's", from(account, region), kms.Owner{Account: other, Region: region}, kms.ErrKey},
+		{"said to be in another region", from(account, region), kms.Owner{Account: account, Region: "us-east-1"}, kms.ErrKey},
+	} {
+		err := b.store.View(t.Context(), func(v *store.Snap) error {
+			_, err := b.Decrypt(v, tt.caller, tt.owner, k.wrapped, context("1"))
+			return err
+		})
+		if !errors.Is(err, tt.want) {
+			t.Errorf("Decrypt of what is %s: error %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	if _, err := b.decrypt(t, from(account, region), k.wrapped, context("1")); err != nil {
+		t.Errorf("Decrypt for the owner: %v", err)
+	}
+}
+
 func TestCustomerKey(t *testing.T) {
 	b := newBed(t)
 	_, err := b.store.Update(t.Context(), func(tx *store.Tx) error {
-		_, _, _, err := b.GenerateDataKey(tx, from(account, region), "alias/mine", context("1"))
+		_, _, _, err := b.GenerateDataKey(tx, from(account, region), kms.Owner{Account: account, Region: region}, "alias/mine", context("1"))
 		return err
 	})
 	if !errors.Is(err, kms.ErrCustomerKey) {

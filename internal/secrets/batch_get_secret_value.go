@@ -70,8 +70,9 @@ func (s *Service) batchPage(ctx context.Context, c *call.Call, in *smapi.BatchGe
 	}
 	var page secretPage
 	err = s.store.View(ctx, func(v *store.Snap) error {
+		q.see, q.err = s.describable(ctx, c, v), nil
 		page = s.page(v, &q, after, pageSize(in.MaxResults, batchPageSize))
-		return nil
+		return q.err
 	})
 	if err != nil {
 		return nil, nil, err

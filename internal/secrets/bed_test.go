@@ -14,10 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"arca/internal/access"
 	"arca/internal/api"
 	"arca/internal/api/smapi"
 	"arca/internal/audit"
 	"arca/internal/call"
+	"arca/internal/envelope"
+	"arca/internal/iam"
 	"arca/internal/kms"
 	"arca/internal/secrets"
 	"arca/internal/store"
@@ -36,25 +39,37 @@ var bedStart = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 // with a real audit log.
 type bed struct {
 	store      *store.Store
+	iam        *iam.Service
 	svc        *secrets.Service
 	dispatcher *call.Dispatcher
 	logDir     string
 	now        time.Time
+
+	// decide takes the place of the answers below: the server's own decisions, for tests
+	// with more than one principal.
+	decide *access.Service
+	config secrets.Config // what a test wants to be set
 
 	mu    sync.Mutex
 	deny  func(ck *call.Check) bool // guarded by mu; nil allows everything
 	asked []call.Check              // guarded by mu
 }
 
-func newBed(t testing.TB) *bed {
+func newBed(t testing.TB, set ...func(*secrets.Config)) *bed {
 	b := &bed{now: bedStart, logDir: filepath.Join(t.TempDir(), "audit")}
+	for _, s := range set {
+		s(&b.config)
+	}
 	b.store = storetest.New(t, b.attach, b.verify)
 	b.start(t)
 	return b
 }
 
 func (b *bed) attach(st *store.Store) {
-	b.svc = secrets.New(secrets.Config{Store: st, KMS: kms.New(st), Logger: slog.New(slog.DiscardHandler)})
+	b.iam = iam.New(st, time.Now)
+	cfg := b.config
+	cfg.Store, cfg.KMS, cfg.IAM, cfg.Logger = st, kms.New(st), b.iam, slog.New(slog.DiscardHandler)
+	b.svc = secrets.New(cfg)
 }
 
 func (b *bed) verify(v *store.Snap, report func(problem string)) {
@@ -99,12 +114,22 @@ func (b *bed) start(t testing.TB) {
 	})
 	b.dispatcher = call.New(call.Config{Store: b.store, Log: log, Authorize: b.authorize, Logger: slog.New(slog.DiscardHandler)})
 	b.svc.Register(b.dispatcher)
+	b.iam.Register(b.dispatcher)
+	for _, account := range []string{bedAccount, otherAccount} {
+		secret := envelope.NewPlaintext([]byte("secret of " + account))
+		if err := b.iam.EnsureRoot(ctx, bedStart, account, "account"+account, "ROOT"+account, secret); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
-func (b *bed) authorize(_ context.Context, c *call.Call, ck *call.Check) error {
+func (b *bed) authorize(ctx context.Context, c *call.Call, ck *call.Check) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = append(b.asked, *ck)
+	if b.decide != nil {
+		return b.decide.Authorize(ctx, c, ck)
+	}
 	if b.deny != nil && b.deny(ck) {
 		return api.AccessDeniedException.Errorf("User: %s is not authorized to perform: %s", c.Caller.ARN, ck.Action)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"arca/internal/call"
+	"arca/internal/policy"
 	"arca/internal/store"
 )
 
@@ -79,6 +80,11 @@ func checkSecret(sec *Secret) (problems []string) {
 	}
 	if valued && !held[stageCurrent] {
 		problems = append(problems, "it has values, but none is "+stageCurrent)
+	}
+	if sec.ResourcePolicy != "" {
+		if _, err := policy.ParseResourcePolicy(sec.ResourcePolicy); err != nil {
+			problems = append(problems, "its policy cannot be read, and so denies everything: "+err.Error())
+		}
 	}
 	if sec.Deleted.IsZero() != sec.DeleteAfter.IsZero() {
 		problems = append(problems, "its deletion is half scheduled")

@@ -59,6 +59,10 @@ func TestCheckFinds(t *testing.T) {
 			sec.Versions[0].ID = sec.Versions[1].ID
 			w.Secret(tx, sec)
 		}, []string{"is there twice"}},
+		{"unreadable policy", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+			sec.ResourcePolicy = `{"Statement":`
+			w.Secret(tx, sec)
+		}, []string{"its policy cannot be read"}},
 		{"half scheduled", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.Deleted = 1
 			w.Secret(tx, sec)

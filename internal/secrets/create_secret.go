@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
@@ -81,37 +82,38 @@ func (s *Service) create(tx *store.Tx, c *call.Call, sec *Secret, token string, 
 }
 
 // authorizeCreate asks for CreateSecret and for the permissions that members of the
-// request imply. The secret does not exist, so its tags are those it would have.
+// request imply. The secret does not exist, so its tags are those it would have, for
+// all these questions.
 func (s *Service) authorizeCreate(ctx context.Context, c *call.Call, v *store.Snap, fresh *Secret, in *smapi.CreateSecretInput) error {
-	arn := fresh.ARN()
+	var tags, regions conditions
+	tags.requestTags(in.Tags)
+	for _, t := range in.Tags {
+		if t.Key != nil {
+			tags = appendTagKeys(tags, []Tag{{Key: *t.Key, Value: text(t.Value)}})
+		}
+	}
+	regions.regions(in.AddReplicaRegions)
+	regions.flag("secretsmanager:ForceOverwriteReplicaSecret", in.ForceOverwriteReplicaSecret)
 	keys := conditions{contextKey("secretsmanager:Name", in.Name)}
 	keys.text("secretsmanager:Description", in.Description)
 	s.keyConditions(&keys, c, v, fresh.Account, in.KmsKeyId)
 	keys.text("secretsmanager:Type", in.Type)
-	keys.regions(in.AddReplicaRegions)
-	keys.flag("secretsmanager:ForceOverwriteReplicaSecret", in.ForceOverwriteReplicaSecret)
-	keys.requestTags(in.Tags)
-	for _, t := range in.Tags {
-		if t.Key != nil {
-			keys = appendTagKeys(keys, []Tag{{Key: *t.Key, Value: text(t.Value)}})
-		}
-	}
-	err := c.Authorize(ctx, &call.Check{Action: "secretsmanager:CreateSecret", Resource: arn, Shown: in.Name, Account: fresh.Account, Keys: keys})
-	if err != nil {
+
+	ck := call.Check{Action: "secretsmanager:CreateSecret", Resource: fresh.ARN(), Shown: in.Name, Account: fresh.Account, Snap: v}
+	ck.Keys = slices.Concat(keys, regions, tags)
+	if err := c.Authorize(ctx, &ck); err != nil {
 		return err
 	}
+	ck.Shown = ""
 	if len(in.Tags) > 0 {
-		var tagging conditions
-		tagging.requestTags(in.Tags)
-		if err := c.Authorize(ctx, &call.Check{Action: "secretsmanager:TagResource", Resource: arn, Account: fresh.Account, Keys: tagging}); err != nil {
+		ck.Action, ck.Keys = "secretsmanager:TagResource", tags
+		if err := c.Authorize(ctx, &ck); err != nil {
 			return err
 		}
 	}
 	if len(in.AddReplicaRegions) > 0 {
-		var replicating conditions
-		replicating.regions(in.AddReplicaRegions)
-		replicating.flag("secretsmanager:ForceOverwriteReplicaSecret", in.ForceOverwriteReplicaSecret)
-		return c.Authorize(ctx, &call.Check{Action: "secretsmanager:ReplicateSecretToRegions", Resource: arn, Account: fresh.Account, Keys: replicating})
+		ck.Action, ck.Keys = "secretsmanager:ReplicateSecretToRegions", slices.Concat(regions, tags)
+		return c.Authorize(ctx, &ck)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func (s *Service) DeleteSecret(ctx context.Context, c *call.Call, in *smapi.Dele
 	var out *smapi.DeleteSecretOutput
 	err = c.Update(ctx, s.store, func(tx *store.Tx) error {
 		sec := s.find(tx.Snap, &id)
-		if err := authorize(ctx, c, "DeleteSecret", &id, sec, keys...); err != nil {
+		if err := c.Authorize(ctx, check(tx.Snap, "DeleteSecret", &id, sec, keys...)); err != nil {
 			return err
 		}
 		days, err := recoveryDays(in.RecoveryWindowInDays, force)

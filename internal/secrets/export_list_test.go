@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"arca/internal/api/smapi"
-	"arca/internal/policy"
 	"arca/internal/store"
 )
 
@@ -34,9 +33,6 @@ func DrawPassword(in *smapi.GetRandomPasswordInput) (string, error) {
 	return string(rules.draw()), nil
 }
 
-// GrantsBroadAccess is what BlockPublicPolicy asks of a policy.
-func GrantsBroadAccess(doc *policy.Document) bool { return grantsBroadAccess(doc) }
-
 // Query is a list question with bounds small enough for tests to reach.
 type Query struct {
 	Scope        string
@@ -44,6 +40,7 @@ type Query struct {
 	SortBy       string
 	Descending   bool
 	Planned      bool
+	See          func(sec *Secret) (bool, error)
 	Work, Gather int
 }
 
@@ -57,9 +54,9 @@ func (s *Service) Page(v *store.Snap, q Query, after string, limit int) (page []
 	if q.Work > 0 {
 		sq.work = q.Work
 	}
-	sq.gather = q.Gather
+	sq.gather, sq.see = q.Gather, q.See
 	p := s.page(v, &sq, after, limit)
-	return p.secrets, p.next, nil
+	return p.secrets, p.next, sq.err
 }
 
 // PutBare writes a secret's record and name, nothing below them.

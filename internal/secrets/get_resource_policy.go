@@ -8,7 +8,9 @@ import (
 	"arca/internal/store"
 )
 
-// GetResourcePolicy returns the policy attached to a secret, letter for letter.
+// GetResourcePolicy returns the policy attached to a secret. Users and roles are shown
+// by ARN, those that are gone by the unique id they had; all else is letter for letter
+// what was sent.
 func (s *Service) GetResourcePolicy(ctx context.Context, c *call.Call, in *smapi.GetResourcePolicyInput) (*smapi.GetResourcePolicyOutput, error) {
 	var out *smapi.GetResourcePolicyOutput
 	err := s.store.View(ctx, func(v *store.Snap) error {
@@ -18,7 +20,7 @@ func (s *Service) GetResourcePolicy(ctx context.Context, c *call.Call, in *smapi
 		}
 		out = &smapi.GetResourcePolicyOutput{ARN: new(sec.ARN()), Name: &sec.Name}
 		if sec.ResourcePolicy != "" {
-			out.ResourcePolicy = &sec.ResourcePolicy
+			out.ResourcePolicy = new(s.shownPolicy(v, sec.ResourcePolicy))
 		}
 		return nil
 	})

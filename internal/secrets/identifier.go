@@ -145,7 +145,7 @@ func (s *Service) load(ctx context.Context, c *call.Call, v *store.Snap, action,
 		return nil, err
 	}
 	sec := s.find(v, &id)
-	if err := authorize(ctx, c, action, &id, sec, keys...); err != nil {
+	if err := c.Authorize(ctx, check(v, action, &id, sec, keys...)); err != nil {
 		return nil, err
 	}
 	if sec == nil {
@@ -166,20 +166,21 @@ func (s *Service) loadUsable(ctx context.Context, c *call.Call, v *store.Snap, a
 	return sec, nil
 }
 
-// authorize asks the one question about a resource. sec is nil when id names nothing.
-func authorize(ctx context.Context, c *call.Call, action string, id *identifier, sec *Secret, keys ...policy.ContextKey) error {
-	ck := call.Check{Action: "secretsmanager:" + action, Account: id.account}
+// check is the one question about a resource, to be decided on the state that the
+// operation sees. sec is nil when id names nothing.
+func check(v *store.Snap, action string, id *identifier, sec *Secret, keys ...policy.ContextKey) *call.Check {
+	ck := &call.Check{Action: "secretsmanager:" + action, Account: id.account, Snap: v}
 	ck.Keys = append(make([]policy.ContextKey, 0, 8), contextKey("secretsmanager:SecretId", id.raw))
 	ck.Keys = append(ck.Keys, keys...)
 	if sec == nil {
 		ck.Resource, ck.Shown = id.wouldBeARN(), id.raw
-		return c.Authorize(ctx, &ck)
+		return ck
 	}
-	ck.Resource, ck.ResourcePolicy = sec.ARN(), sec.ResourcePolicy
+	ck.Resource, ck.Account, ck.ResourcePolicy = sec.ARN(), sec.Account, sec.ResourcePolicy
 	// A secret without replicas is its own primary.
 	ck.Keys = append(ck.Keys, contextKey("secretsmanager:SecretPrimaryRegion", sec.Region))
 	ck.Keys = appendTagKeys(ck.Keys, sec.Tags)
-	return c.Authorize(ctx, &ck)
+	return ck
 }
 
 // appendTagKeys adds the tags of a resource under both names that AWS has for them.

@@ -13,7 +13,8 @@ import (
 const listPageSize = 100
 
 // ListSecrets lists the secrets of the caller's account, never those that others
-// shared with it.
+// shared with it. Who may list sees all of them, as on AWS, unless the server is set to
+// show only those that the caller may describe.
 func (s *Service) ListSecrets(ctx context.Context, c *call.Call, in *smapi.ListSecretsInput) (*smapi.ListSecretsOutput, error) {
 	if err := c.Authorize(ctx, &call.Check{Action: "secretsmanager:ListSecrets", Resource: "*"}); err != nil {
 		return nil, err
@@ -37,7 +38,11 @@ func (s *Service) ListSecrets(ctx context.Context, c *call.Call, in *smapi.ListS
 	var page secretPage
 	out := &smapi.ListSecretsOutput{}
 	err = s.store.View(ctx, func(v *store.Snap) error {
+		q.see, q.err = s.describable(ctx, c, v), nil
 		page = s.page(v, &q, after, pageSize(in.MaxResults, listPageSize))
+		if q.err != nil {
+			return q.err
+		}
 		out.SecretList = make([]smapi.SecretListEntry, 0, len(page.secrets))
 		for _, sec := range page.secrets {
 			out.SecretList = append(out.SecretList, s.listEntry(v, sec))
@@ -49,6 +54,19 @@ func (s *Service) ListSecrets(ctx context.Context, c *call.Call, in *smapi.ListS
 	}
 	out.NextToken, err = sealPageToken(s.store, question, page.next)
 	return out, err
+}
+
+// describable says of each secret whether the caller may describe it; nil when lists
+// show all secrets. Nobody has asked for those that are left out, so that they are is no
+// denial.
+func (s *Service) describable(ctx context.Context, c *call.Call, v *store.Snap) func(sec *Secret) (bool, error) {
+	if !s.listOnlyDescribable {
+		return nil
+	}
+	return func(sec *Secret) (bool, error) {
+		id := identifier{raw: sec.ARN(), account: sec.Account}
+		return c.Allowed(ctx, check(v, "DescribeSecret", &id, sec))
+	}
 }
 
 func pageSize(asked *int32, initial int) int {

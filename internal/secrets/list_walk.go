@@ -29,6 +29,8 @@ const (
 	// lookupWork is the further cost of a record in the order of last access, where
 	// each is looked up in a second table.
 	lookupWork = 64
+	// decisionWork is what asking the authorizer about one secret costs.
+	decisionWork = 1024
 	// gatherRecords is how many secrets a name prefix may select for them to be
 	// fetched through the name order and sorted, whatever order is asked for.
 	gatherRecords = 4096
@@ -42,6 +44,11 @@ type secretQuery struct {
 	planned    bool // secrets scheduled for deletion too
 	filter     secretFilter
 	namePrefix string // every kept secret's name begins with it
+
+	// see reports whether the caller may know of a secret; nil shows all. err is the first
+	// error it had, which ends the page.
+	see func(sec *Secret) (bool, error)
+	err error
 
 	work   int // what one page may look at
 	gather int // how many secrets may be fetched by name and sorted
@@ -63,6 +70,19 @@ func (q *secretQuery) keeps(sec *Secret, work *int) bool {
 	return (q.planned || !sec.scheduled()) && q.filter.keeps(sec, work)
 }
 
+// shows decides about a secret that the filters keep.
+func (q *secretQuery) shows(sec *Secret, work *int) bool {
+	if q.see == nil {
+		return true
+	}
+	*work += decisionWork
+	ok, err := q.see(sec)
+	if err != nil {
+		q.err = err
+	}
+	return ok && err == nil
+}
+
 // secretPage is one page of the answer. next is the position to go on after; ""
 // means that nothing is left. A page may be short, even empty, and have a next.
 type secretPage struct {
@@ -70,7 +90,8 @@ type secretPage struct {
 	next    string
 }
 
-// page collects up to limit secrets that stand after a position.
+// page collects up to limit secrets that stand after a position. It is of no use when
+// q.err is set.
 func (s *Service) page(v *store.Snap, q *secretQuery, after string, limit int) secretPage {
 	if q.namePrefix != "" && q.sortBy != sortByName {
 		if page, ok := s.gatherPage(v, q, after, limit); ok {
@@ -84,7 +105,7 @@ func (s *Service) page(v *store.Snap, q *secretQuery, after string, limit int) s
 	}
 	s.walk(v, q, after, func(position string, sec *Secret) bool {
 		work += each
-		if sec != nil && q.keeps(sec, &work) {
+		if sec != nil && q.keeps(sec, &work) && q.shows(sec, &work) {
 			if len(page.secrets) == limit {
 				page.next = last
 				return false
@@ -96,7 +117,7 @@ func (s *Service) page(v *store.Snap, q *secretQuery, after string, limit int) s
 			page.next = last
 			return false
 		}
-		return true
+		return q.err == nil
 	})
 	return page
 }
@@ -141,12 +162,20 @@ func (s *Service) gatherPage(v *store.Snap, q *secretQuery, after string, limit 
 		return strings.Compare(a.position, b.position)
 	})
 	var page secretPage
-	if len(found) > limit {
-		found = found[:limit]
-		page.next = found[limit-1].position
-	}
+	last := after
 	for _, e := range found {
-		page.secrets = append(page.secrets, e.secret)
+		if q.shows(e.secret, &work) {
+			if len(page.secrets) == limit {
+				page.next = last
+				break
+			}
+			page.secrets = append(page.secrets, e.secret)
+		}
+		last = e.position
+		if q.err != nil || work > q.work {
+			page.next = last
+			break
+		}
 	}
 	return page, true
 }

@@ -83,7 +83,8 @@ type Secret struct {
 	// window. Both are zero unless the secret is scheduled for deletion.
 	Deleted     Instant `cbor:"12,keyasint,omitempty"`
 	DeleteAfter Instant `cbor:"13,keyasint,omitempty"`
-	// ResourcePolicy is the attached policy as it was sent; empty means none.
+	// ResourcePolicy is the attached policy, users and roles by unique id (in texts of old,
+	// by ARN); empty means none.
 	ResourcePolicy string `cbor:"14,keyasint,omitempty"`
 	// Versions in order of creation, at most one holding any given label.
 	Versions []Version `cbor:"15,keyasint,omitempty"`

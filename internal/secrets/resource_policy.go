@@ -1,19 +1,25 @@
 package secrets
 
 import (
+	"context"
 	"errors"
-	"slices"
-	"strings"
 
 	"arca/internal/api/smapi"
+	"arca/internal/call"
 	"arca/internal/policy"
+	"arca/internal/store"
 )
 
+// The findings of ValidateResourcePolicy. AWS does not publish its CheckNames.
 const (
-	// broadAccessCheck is the CheckName of the one finding there is so far. AWS does
-	// not publish its names.
 	broadAccessCheck   = "BROAD_ACCESS"
 	broadAccessMessage = "You can't attach a resource-based policy that allows broad access to the secret."
+
+	lockOutCheck   = "LOCK_OUT"
+	lockOutMessage = "Your requested changes will not allow you to manage this secret in the future."
+
+	principalCheck   = "UNSUPPORTED_PRINCIPAL"
+	principalMessage = "This resource policy contains an unsupported principal."
 )
 
 // parsePolicy holds a policy text to the quota and to the grammar of policies that
@@ -31,7 +37,7 @@ func (s *Service) parsePolicy(text string) (*policy.Document, error) {
 	if syntax, ok := errors.AsType[*policy.SyntaxError](err); ok {
 		switch syntax.Kind {
 		case policy.BadPrincipal:
-			message = "This resource policy contains an unsupported principal."
+			message = principalMessage
 		case policy.BadServiceName:
 			message = "This resource policy contains an unsupported service principal."
 		}
@@ -39,41 +45,59 @@ func (s *Service) parsePolicy(text string) (*policy.Document, error) {
 	return nil, smapi.MalformedPolicyDocumentException.Wrap(err, message)
 }
 
-// grantsBroadAccess reports whether a policy may let in principals that it does not
-// name. AWS decides that by reasoning about the whole policy; this is a safe reading
-// of each statement by itself, which calls a policy broad when it cannot tell: a
-// Deny elsewhere does not narrow an Allow, and a pattern is not a fixed value.
-func grantsBroadAccess(doc *policy.Document) bool {
-	return slices.ContainsFunc(doc.Statements, func(st policy.Statement) bool {
-		return st.Effect != policy.Deny && anybody(st.Principals) && !slices.ContainsFunc(st.Conditions, ties)
+// storedPolicy is the form in which a policy is kept: principals by unique id, so that
+// one who is made later under an old name is not let in, and all else letter for letter.
+// It is false when a principal does not exist.
+func (s *Service) storedPolicy(v *store.Snap, text string) (stored string, ok bool, err error) {
+	ok = true
+	stored, err = policy.Rewrite(text, func(p policy.Principal) (string, bool) {
+		form, known := s.iam.ResolvePrincipal(v, p)
+		ok = ok && known
+		return form, known && form != p.Value
 	})
+	return stored, ok, err
 }
 
-// anybody reports whether principals other than the named ones are meant.
-func anybody(p *policy.Principals) bool {
-	return p == nil || p.Not || slices.ContainsFunc(p.List, func(who policy.Principal) bool {
-		return who.Kind == policy.Everyone || who.Kind == policy.AnyAWS
+// shownPolicy is the other way: principals by ARN as far as they still exist. A text
+// that cannot be read any more is shown as it is kept.
+func (s *Service) shownPolicy(v *store.Snap, stored string) string {
+	text, err := policy.Rewrite(stored, func(p policy.Principal) (string, bool) {
+		arn, ok := s.iam.ShowPrincipal(v, p)
+		return arn, ok && arn != p.Value
 	})
+	if err != nil {
+		return stored
+	}
+	return text
 }
 
-// ties reports whether a condition ties its statement to somebody: it compares one
-// of the keys that say who calls or for whom with fixed values, and does not hold
-// when the key is missing (Secrets Manager user guide, "Block broad access to
-// secrets"; the principal keys are as good as a Principal element). All conditions
-// of a statement must hold, so one such is enough.
-func ties(c policy.Condition) bool {
-	op := c.Operator
-	if op.Negated || op.IfExists || op.Quantifier != policy.OneValue ||
-		op.Family != policy.StringFamily && op.Family != policy.ARNFamily {
-		return false
+// secretActions lists the actions that a secret's own policy can decide about: those of
+// all operations but the ones that are about no secret, or about one that is not there
+// yet.
+func secretActions() []string {
+	actions := make([]string, 0, len(smapi.Service.Operations))
+	for _, op := range smapi.Service.Operations {
+		switch op {
+		case smapi.OpBatchGetSecretValue, smapi.OpCreateSecret, smapi.OpGetRandomPassword, smapi.OpListSecrets:
+		default:
+			actions = append(actions, "secretsmanager:"+op.Name)
+		}
 	}
-	switch strings.ToLower(c.Key) {
-	case "aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceaccount",
-		"aws:principalarn", "aws:principalaccount", "aws:principalorgid":
-	default:
-		return false
-	}
-	return !slices.ContainsFunc(c.Values, func(v policy.Value) bool {
-		return slices.ContainsFunc(v.Pattern.Parts, func(p policy.Part) bool { return p.Kind != policy.Literal })
-	})
+	return actions
+}
+
+// broadAccess tells whom a policy lets in that it does not name; nil when nobody.
+// resource is the ARN of the secret, "" when none is known.
+func (s *Service) broadAccess(doc *policy.Document, resource string) *policy.Broad {
+	broad, _ := policy.FindBroadAccess(doc, policy.Target{Resource: resource, Actions: s.actions})
+	return broad
+}
+
+// staysManageable reports whether the caller could still put a policy on a secret that
+// has the given one. It is the question PutResourcePolicy has asked, under the new
+// policy instead of the old.
+func staysManageable(ctx context.Context, c *call.Call, v *store.Snap, id *identifier, sec *Secret, newPolicy string, keys conditions) (bool, error) {
+	changed := *sec
+	changed.ResourcePolicy = newPolicy
+	return c.Allowed(ctx, check(v, "PutResourcePolicy", id, &changed, keys...))
 }

@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,10 @@ var (
 	ownerPolicy  = statement(`"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"}`)
 	publicPolicy = statement(`"Effect":"Allow","Principal":"*"`)
 )
+
+func statement(elements string) string {
+	return `{"Version":"2012-10-17","Statement":[{"Action":"secretsmanager:GetSecretValue","Resource":"*",` + elements + `}]}`
+}
 
 const (
 	policySyntax = "MalformedPolicyDocumentException: This resource policy contains a syntax error."
@@ -68,7 +73,8 @@ func TestResourcePolicyLife(t *testing.T) {
 	}
 }
 
-// The authorizer is shown the policy that is attached, never the one that comes.
+// The authorizer is shown the policy that is attached; then, asked the same again, the
+// one that comes, under which the caller must keep this right.
 func TestResourcePolicyQuestions(t *testing.T) {
 	b := newBed(t)
 	made := b.create(t, "s")
@@ -77,10 +83,16 @@ func TestResourcePolicyQuestions(t *testing.T) {
 	}
 	put(ownerPolicy, nil)
 	b.questions()
-	put(statement(`"Effect":"Deny","Principal":"*"`), new(true))
+	coming := statement(`"Effect":"Deny","Principal":"*"`)
+	put(coming, new(true))
 	asked := b.questions()
-	if len(asked) != 1 || asked[0].Action != "secretsmanager:PutResourcePolicy" || asked[0].Resource != *made.ARN || asked[0].ResourcePolicy != ownerPolicy {
+	if len(asked) != 2 || asked[0].Action != "secretsmanager:PutResourcePolicy" || asked[0].Resource != *made.ARN || asked[0].ResourcePolicy != ownerPolicy {
 		t.Errorf("asked %+v, want PutResourcePolicy on %s under the old policy", asked, *made.ARN)
+	}
+	again := asked[1]
+	again.ResourcePolicy = asked[0].ResourcePolicy
+	if asked[1].ResourcePolicy != coming || again.Action != asked[0].Action || again.Resource != asked[0].Resource || !reflect.DeepEqual(again.Keys, asked[0].Keys) {
+		t.Errorf("then asked %+v, want the same under %s", asked[1], coming)
 	}
 	want := map[string]string{"secretsmanager:SecretId": "s", "secretsmanager:BlockPublicPolicy": "true", "secretsmanager:SecretPrimaryRegion": bedRegion}
 	got := map[string]string{}
@@ -99,6 +111,7 @@ func TestResourcePolicyQuestions(t *testing.T) {
 	}
 	wantQuestions := []string{
 		"secretsmanager:ValidateResourcePolicy " + *made.ARN, "secretsmanager:PutResourcePolicy " + *made.ARN,
+		"secretsmanager:PutResourcePolicy " + *made.ARN, // under the policy that was sent
 		"secretsmanager:ValidateResourcePolicy *", "secretsmanager:PutResourcePolicy *",
 	}
 	if diff := cmp.Diff(wantQuestions, questions); diff != "" {

@@ -6,8 +6,9 @@
 // reaches the store, and that no fact about a secret shows in an answer or an error
 // before the authorizer allowed the caller to learn it.
 //
-// It trusts the store for atomic commits, kms for data keys, call for the identity
-// of the caller and for the audit record, and its caller for having checked the
+// It trusts the store for atomic commits, kms for data keys, iam for who the principals
+// of a policy are, call for the identity of the caller, for decisions and for the audit
+// record, and its caller for having checked the
 // published constraints of the input. It does not know HTTP or JSON, starts no
 // goroutine and reads no clock.
 package secrets
@@ -18,6 +19,7 @@ import (
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
+	"arca/internal/iam"
 	"arca/internal/kms"
 	"arca/internal/store"
 )
@@ -57,18 +59,28 @@ func (q Quotas) withDefaults() Quotas {
 
 // Config is what a Service needs.
 type Config struct {
-	Store  *store.Store
-	KMS    *kms.Service
+	Store *store.Store
+	KMS   *kms.Service
+	// IAM knows the principals that resource policies name.
+	IAM    *iam.Service
 	Quotas Quotas
 	Logger *slog.Logger
+	// ListOnlyDescribable leaves secrets that the caller may not describe out of lists.
+	// AWS shows whoever may list secrets all of them.
+	ListOnlyDescribable bool
 }
 
 // Service serves the operations of Secrets Manager.
 type Service struct {
 	store  *store.Store
 	kms    *kms.Service
+	iam    *iam.Service
 	quotas Quotas
 	log    *slog.Logger
+
+	listOnlyDescribable bool
+	// actions are those that a resource policy can allow: all about a secret that exists.
+	actions []string
 
 	secrets  *store.Table[Secret]
 	names    *store.Table[SecretName]
@@ -110,7 +122,10 @@ const pruneAgeHours = 24
 
 // New attaches the tables of package secrets to a store that is not open yet.
 func New(cfg Config) *Service {
-	s := &Service{store: cfg.Store, kms: cfg.KMS, quotas: cfg.Quotas.withDefaults(), log: cfg.Logger}
+	s := &Service{
+		store: cfg.Store, kms: cfg.KMS, iam: cfg.IAM, quotas: cfg.Quotas.withDefaults(), log: cfg.Logger,
+		listOnlyDescribable: cfg.ListOnlyDescribable, actions: secretActions(),
+	}
 	s.secrets = store.NewTable(cfg.Store, store.TableSpec[Secret]{
 		Name: "secret", Format: secretFormat,
 		Indexes: []store.Index[Secret]{

@@ -2,7 +2,6 @@ package secrets_test
 
 import (
 	"context"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"arca/internal/api"
 	"arca/internal/api/smapi"
 	"arca/internal/call"
-	"arca/internal/kms"
 	"arca/internal/secrets"
 	"arca/internal/store"
 	"arca/internal/storetest"
@@ -37,9 +35,8 @@ func newHome(t testing.TB, q secrets.Quotas) *home {
 
 func (h *home) open(t testing.TB, q secrets.Quotas) {
 	h.logDir = filepath.Join(t.TempDir(), "audit")
-	h.store = storetest.Open(t, h.cfg, func(st *store.Store) {
-		h.svc = secrets.New(secrets.Config{Store: st, KMS: kms.New(st), Quotas: q, Logger: slog.New(slog.DiscardHandler)})
-	}, h.verify)
+	h.config.Quotas = q
+	h.store = storetest.Open(t, h.cfg, h.attach, h.verify)
 	h.start(t)
 }
 

@@ -40,7 +40,7 @@ func (s *Service) putTags(ctx context.Context, tx *store.Tx, c *call.Call, actio
 	if err != nil {
 		return err
 	}
-	if err := authorize(ctx, c, action, &id, sec, keys...); err != nil {
+	if err := c.Authorize(ctx, check(tx.Snap, action, &id, sec, keys...)); err != nil {
 		return err
 	}
 	sec.Changed = InstantOf(c.Now)

@@ -58,10 +58,14 @@ func encryptionContext(arn, versionID string) map[string]string {
 	return map[string]string{"SecretARN": arn, "SecretVersionId": versionID}
 }
 
+// keyOwner is whose keys encrypt the values of a secret: its own account's, whoever
+// calls.
+func (s *Secret) keyOwner() kms.Owner { return kms.Owner{Account: s.Account, Region: s.Region} }
+
 // seal writes the value of a version under a fresh data key.
 func (s *Service) seal(tx *store.Tx, c *call.Call, sec *Secret, versionID string, val value) error {
 	encCtx := encryptionContext(sec.ARN(), versionID)
-	key, wrapped, _, err := s.kms.GenerateDataKey(tx, c, sec.KMSKeyID, encCtx)
+	key, wrapped, _, err := s.kms.GenerateDataKey(tx, c, sec.keyOwner(), sec.KMSKeyID, encCtx)
 	if err != nil {
 		return smapi.EncryptionFailure.Wrap(err, "Secrets Manager can't encrypt the protected secret text using the provided KMS key.")
 	}
@@ -82,8 +86,8 @@ func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Se
 		return envelope.Plaintext{}, fmt.Errorf("load value of version %s of secret %s: %w", versionID, sec.UID, err)
 	}
 	encCtx := encryptionContext(sec.ARN(), versionID)
-	key, err := s.kms.Decrypt(v, c, p.DataKey, encCtx)
-	if errors.Is(err, kms.ErrKey) {
+	key, err := s.kms.Decrypt(v, c, sec.keyOwner(), p.DataKey, encCtx)
+	if errors.Is(err, kms.ErrKey) || errors.Is(err, kms.ErrForeign) {
 		return envelope.Plaintext{}, errDecrypt(err)
 	}
 	if err != nil {

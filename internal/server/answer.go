@@ -29,8 +29,9 @@ func newRequestID() string {
 // answer sends an operation's output.
 func (x *exchange) answer(op *api.Operation, out any) {
 	buf := x.s.buffers.get()
-	buf.b = wire.AppendOutput(buf.b, op, out)
-	if err := x.send(http.StatusOK, wire.ContentTypeJSON11, buf.b); err != nil {
+	r := x.reply(op)
+	buf.b = r.AppendOutput(buf.b, out)
+	if err := x.send(http.StatusOK, r.ContentType(), buf.b); err != nil {
 		// A client that has gone cannot be told so. HTTP/2 may still be reading from the
 		// buffer when it says that the stream has ended; used again, the buffer could
 		// send one caller's secret to another.
@@ -53,8 +54,13 @@ func (x *exchange) refuse(reason string, op *api.Operation, err *api.Error) {
 // fail answers what went wrong on our side before an operation could run.
 func (x *exchange) fail(err *api.Error) { x.answerError(x.op, err, false) }
 
+// reply is how this request is answered; op is nil while it is not known.
+func (x *exchange) reply(op *api.Operation) wire.Reply {
+	return wire.Reply{Op: op, Protocol: wire.ProtocolOf(x.r), RequestID: x.id}
+}
+
 func (x *exchange) answerError(op *api.Operation, err *api.Error, frontEnd bool) {
-	status, contentType, body := wire.RenderError(op, err, frontEnd)
+	status, contentType, body := x.reply(op).RenderError(err, frontEnd)
 	_ = x.send(status, contentType, body) // as in answer
 }
 

@@ -1,6 +1,11 @@
 package server
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"fmt"
+
+	"arca/internal/sigv4"
+)
 
 // Current is the certificate that the next connection gets.
 func Current(c *Certificate) (*tls.Certificate, error) { return c.config().GetCertificate(nil) }
@@ -10,3 +15,21 @@ func NewSampler() func(source string) (skipped int, ok bool) { return new(sample
 
 // Held is what requests in progress hold of the server's memory.
 func Held(s *Server) int64 { return s.memory.held.Load() }
+
+// DeriveMany fills a fresh cache of signing keys with those of n access keys and
+// tells how many it keeps.
+func DeriveMany(n int) (kept int, err error) {
+	c := &keyCache{}
+	for i := range n {
+		signed := &sigv4.Signed{AccessKeyID: fmt.Sprintf("ASIA%d", i), Day: "20260101", Region: "us-east-1", Service: "sts"}
+		_, err := c.get(signed, &Credential{
+			Fingerprint: []byte{1},
+			Secret:      func(use func([]byte)) error { use([]byte("secret")); return nil },
+		})
+		if err != nil {
+			return 0, err
+		}
+		kept = max(kept, len(c.keys))
+	}
+	return kept, nil
+}

@@ -7,7 +7,8 @@
 // send a request that counts; and that whatever a stranger sends is answered, with
 // AWS's own error where AWS has one. Requests without a verified principal reach
 // neither the dispatcher nor the audit log: they are counted, and a sample of them
-// is logged.
+// is logged. The exception are the few operations that AWS lets anybody call: they
+// run for nobody, and find out themselves whom they believe.
 //
 // It trusts the credential lookup it is given, and of the proxies that are listed
 // it trusts what they add to X-Forwarded-For.
@@ -171,7 +172,7 @@ func (x *exchange) serve() {
 		return
 	}
 
-	op, aerr := s.cfg.Router.Route(withQueryTarget(x.r), body.b)
+	op, input, aerr := s.cfg.Router.Route(withQueryTarget(x.r), body.b)
 	if aerr != nil {
 		x.refuse("operation", nil, aerr)
 		return
@@ -192,7 +193,7 @@ func (x *exchange) serve() {
 	}
 
 	c := s.newCall(x, op, id)
-	in, aerr := wire.DecodeInput(op, body.b)
+	in, aerr := wire.DecodeInput(op, input)
 	if aerr != nil {
 		if err := s.cfg.Refused(ctx, c, aerr); err != nil {
 			s.cfg.Logger.Error("refusal not recorded", "operation", op.Name, "request", x.id, "error", err.Error())
@@ -262,7 +263,7 @@ func (x *exchange) recover() {
 
 // internal is the answer to what is not the caller's fault.
 func internal(op *api.Operation) *api.Error {
-	code := &api.Code{Name: "InternalFailure", Status: http.StatusInternalServerError}
+	code := api.InternalFailure
 	if op != nil {
 		code = op.Service.InternalError
 	}

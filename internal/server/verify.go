@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -58,14 +59,13 @@ type Lookup func(ctx context.Context, accessKeyID, sessionToken string) (*Creden
 // FromIAM looks access keys up in package iam.
 func FromIAM(s *iam.Service) Lookup {
 	return func(ctx context.Context, accessKeyID, sessionToken string) (*Credential, error) {
-		if sessionToken != "" {
+		found, err := s.Lookup(ctx, accessKeyID, sessionToken)
+		switch {
+		case errors.Is(err, iam.ErrNoCredential):
 			return nil, ErrUnknownCredential
-		}
-		found, err := s.Lookup(ctx, accessKeyID)
-		if errors.Is(err, iam.ErrNoCredential) {
-			return nil, ErrUnknownCredential
-		}
-		if err != nil {
+		case errors.Is(err, iam.ErrExpired):
+			return nil, ErrExpiredCredential
+		case err != nil:
 			return nil, err
 		}
 		return &Credential{
@@ -93,9 +93,12 @@ const (
 // NewSignatures verifies Signature Version 4 against the credentials that lookup
 // finds. Regions are those served; the times of signatures are compared with now,
 // which is the real clock.
+//
+// An operation that AWS lets anybody call runs for call.Anonymous when the request
+// carries no signature at all. One that it carries must hold.
 func NewSignatures(lookup Lookup, regions []string, now func() time.Time) Verify {
 	served := partitions(regions)
-	inRegion := func(r string) bool { return served[r] != "" }
+	global := globalRegions(served)
 	keys := &keyCache{}
 	return func(ctx context.Context, op *api.Operation, r *http.Request, bodyHash [sha256.Size]byte) (Identity, *sigv4.Failure, error) {
 		signed, failure := sigv4.Parse(&sigv4.Request{
@@ -107,6 +110,9 @@ func NewSignatures(lookup Lookup, regions []string, now func() time.Time) Verify
 			ContentLength: r.ContentLength,
 		})
 		if failure != nil {
+			if failure.Kind == sigv4.Missing && op.Unsigned {
+				return anonymous(served, regions), nil, nil
+			}
 			return Identity{}, failure, nil
 		}
 		cred, err := lookup(ctx, signed.AccessKeyID, signed.SessionToken)
@@ -118,12 +124,12 @@ func NewSignatures(lookup Lookup, regions []string, now func() time.Time) Verify
 		case err != nil:
 			return Identity{}, nil, fmt.Errorf("look up credential: %w", err)
 		}
-		window := jsonWindow
+		window, in := jsonWindow, served
 		if op.Service.Protocol == api.Query {
-			window = queryWindow
+			window, in = queryWindow, global
 		}
 		failure = signed.Verify(sigv4.Expect{
-			Service: op.Service.Name, Region: inRegion, Now: now(), Window: window,
+			Service: op.Service.Name, Region: func(r string) bool { return in[r] != "" }, Now: now(), Window: window,
 		}, bodyHash, func(s *sigv4.Signed) (k sigv4.SigningKey) {
 			k, err = keys.get(s, cred)
 			return k
@@ -134,7 +140,7 @@ func NewSignatures(lookup Lookup, regions []string, now func() time.Time) Verify
 		if failure != nil {
 			return Identity{}, failure, nil
 		}
-		return Identity{cred.Principal, signed.Region, served[signed.Region]}, nil, nil
+		return Identity{cred.Principal, signed.Region, in[signed.Region]}, nil, nil
 	}
 }
 
@@ -152,19 +158,53 @@ func partitions(regions []string) map[string]string {
 	return m
 }
 
+// globalRegions adds to the served regions the one in which AWS runs IAM and the
+// global STS of each of their partitions: that is what clients sign for, whatever
+// region they work in.
+func globalRegions(served map[string]string) map[string]string {
+	all := maps.Clone(served)
+	for _, p := range served {
+		switch p {
+		case arn.PartitionAWS:
+			all["us-east-1"] = p
+		case arn.PartitionChina:
+			all["cn-north-1"] = p
+		case arn.PartitionGov:
+			all["us-gov-west-1"] = p
+		}
+	}
+	return all
+}
+
+// anonymous is who sent a request without a signature: nobody, from nowhere.
+func anonymous(served map[string]string, regions []string) Identity {
+	region := fallbackRegion(served, regions)
+	return Identity{call.Principal{Type: call.Anonymous}, region, served[region]}
+}
+
+// fallbackRegion is the region of a request that names none: us-east-1 or, without
+// it, the first served.
+func fallbackRegion(served map[string]string, regions []string) string {
+	if served["us-east-1"] == "" && len(regions) > 0 {
+		return regions[0]
+	}
+	return "us-east-1"
+}
+
 // AnyCredentials takes every request for one by the root of account, whatever its
-// signature. The region is that of the scope if there is one that is served,
-// otherwise us-east-1 or, without it, the first served. For test suites only.
+// signature; only what anybody may call runs for nobody when there is none. The
+// region is that of the scope if there is one that is served, otherwise us-east-1 or,
+// without it, the first served. For test suites only.
 func AnyCredentials(account string, regions []string) Verify {
 	served := partitions(regions)
-	fallback := "us-east-1"
-	if served[fallback] == "" && len(regions) > 0 {
-		fallback = regions[0]
-	}
-	return func(_ context.Context, _ *api.Operation, r *http.Request, _ [sha256.Size]byte) (Identity, *sigv4.Failure, error) {
+	fallback := fallbackRegion(served, regions)
+	return func(_ context.Context, op *api.Operation, r *http.Request, _ [sha256.Size]byte) (Identity, *sigv4.Failure, error) {
 		key, region := claimed(r)
 		if served[region] == "" {
 			region = fallback
+		}
+		if op.Unsigned && key == "" {
+			return anonymous(served, regions), nil, nil
 		}
 		return Identity{iam.RootPrincipal(account, key), region, served[region]}, nil, nil
 	}

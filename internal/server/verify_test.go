@@ -213,6 +213,15 @@ func TestReplacedSecret(t *testing.T) {
 	}
 }
 
+// TestManyKeys makes sure that sessions, of which anybody can have any number, do not
+// fill the memory with signing keys.
+func TestManyKeys(t *testing.T) {
+	kept, err := server.DeriveMany(10_000)
+	if err != nil || kept > 8192 {
+		t.Errorf("%d signing keys are kept, %v", kept, err)
+	}
+}
+
 func TestAnyCredentials(t *testing.T) {
 	e := newEdge(t, func(c *server.Config) {
 		c.Verify = server.AnyCredentials("000000000000", []string{"us-east-1", "eu-west-1"})

@@ -26,6 +26,6 @@ func BenchmarkGetSecretValue(b *testing.B) {
 		if _, err := wire.DecodeInput(smapi.OpGetSecretValue, body); err != nil {
 			b.Fatal(err)
 		}
-		dst = wire.AppendOutput(dst[:0], smapi.OpGetSecretValue, out)
+		dst = wire.Reply{Op: smapi.OpGetSecretValue}.AppendOutput(dst[:0], out)
 	}
 }

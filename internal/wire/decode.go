@@ -10,8 +10,9 @@ import (
 	"arca/internal/api"
 )
 
-// DecodeInput reads the body of a request as the operation's input and checks every
-// constraint of its description. It returns a pointer to the generated input struct.
+// DecodeInput reads the input of an operation from what Route found it in, and checks
+// every constraint of its description. It returns a pointer to the generated input
+// struct. In JSON:
 //
 //   - A member that is null counts as absent. Absent is nil; an empty string, list or
 //     map that was sent is not nil.
@@ -22,14 +23,19 @@ import (
 //   - Numbers of integer members may be written 3.0 or 3e0, but not 3.5.
 //
 // The error is a SerializationException when the body is not JSON of the right types,
-// otherwise a ValidationException with all violations.
-func DecodeInput(op *api.Operation, body []byte) (any, *api.Error) {
+// otherwise a ValidationException with all violations. For forms see decodeForm; the
+// errors are then a MalformedInput or MalformedQueryString, and a ValidationError.
+func DecodeInput(op *api.Operation, input []byte) (any, *api.Error) {
 	in := reflect.New(op.Input.Type)
-	missing, err := decode(op.Input, body, in.Elem())
+	decode := decode
+	if op.Service.Protocol == api.Query {
+		decode = decodeForm
+	}
+	missing, err := decode(op.Input, input, in.Elem())
 	if err != nil {
 		return nil, err
 	}
-	if err := validate(op.Input, in.Elem(), missing); err != nil {
+	if err := validate(op, in.Elem(), missing); err != nil {
 		return nil, err
 	}
 	return in.Interface(), nil
@@ -38,6 +44,11 @@ func DecodeInput(op *api.Operation, body []byte) (any, *api.Error) {
 // decoder fills Go values from JSON by the shape tables.
 type decoder struct {
 	scanner
+	absences
+}
+
+// absences is where a decoder stands, and what it found to be null or absent there.
+type absences struct {
 	path path
 	// missing holds the paths of required members and of elements that are null or
 	// absent, which the Go value cannot show.
@@ -60,14 +71,26 @@ func decode(sh *api.Shape, body []byte, dst reflect.Value) (map[string]bool, *ap
 const maxMissing = 1000
 
 // noteMissing records that the value at the current path is null or absent.
-func (d *decoder) noteMissing() {
-	if len(d.missing) == maxMissing {
+func (a *absences) noteMissing() {
+	if len(a.missing) == maxMissing {
 		return
 	}
-	if d.missing == nil {
-		d.missing = map[string]bool{}
+	if a.missing == nil {
+		a.missing = map[string]bool{}
 	}
-	d.missing[d.path.String()] = true
+	a.missing[a.path.String()] = true
+}
+
+// noteRequired records the required members of the structure at the current path
+// that are not among given, a bit for each of Fields.
+func (a *absences) noteRequired(sh *api.Shape, given uint64) {
+	for i := range sh.Fields {
+		if f := &sh.Fields[i]; f.Required && given&(1<<i) == 0 {
+			a.path = append(a.path, step{name: f.Name})
+			a.noteMissing()
+			a.path = a.path[:len(a.path)-1]
+		}
+	}
 }
 
 // mismatch is the answer to a value of the wrong JSON type, in the words that
@@ -168,13 +191,7 @@ func (d *decoder) structure(sh *api.Shape, dst reflect.Value) *api.Error {
 		}
 	}
 	d.depth--
-	for i := range sh.Fields {
-		if f := &sh.Fields[i]; f.Required && known.given&(1<<i) == 0 {
-			d.path = append(d.path, step{name: f.Name})
-			d.noteMissing()
-			d.path = d.path[:len(d.path)-1]
-		}
-	}
+	d.noteRequired(sh, known.given)
 	return nil
 }
 

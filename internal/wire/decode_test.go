@@ -208,7 +208,9 @@ var (
 		{Name: "Long", Index: 4, Shape: &api.Shape{Kind: api.Long, Name: "Long", Max: 9, HasMax: true}, Required: true},
 		{Name: "Blob", Index: 5, Shape: &api.Shape{Kind: api.Blob, Name: "Blob"}, Required: true},
 	}}
-	opKinds = &api.Operation{Name: "Kinds", Input: kindsShape, Output: kindsShape}
+	opKinds = api.NewService(api.Service{Protocol: api.JSON11, Operations: []*api.Operation{
+		{Name: "Kinds", Input: kindsShape, Output: kindsShape},
+	}}).Operations[0]
 )
 
 func TestDecodeOtherKinds(t *testing.T) {

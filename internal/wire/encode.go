@@ -12,25 +12,37 @@ import (
 // AppendOutput appends the body of a successful answer. out is a pointer to the
 // operation's output structure, or nil for an operation without one. Members that are
 // nil are left out; the others follow the order of the model.
-func AppendOutput(dst []byte, op *api.Operation, out any) []byte {
-	if op.Output == nil || out == nil {
+func (r Reply) AppendOutput(dst []byte, out any) []byte {
+	switch {
+	case r.Op.Service.Protocol == api.Query:
+		return appendResponse(dst, r.Op, r.RequestID, out)
+	case r.Op.Output == nil || out == nil:
 		return append(dst, "{}"...)
 	}
-	return AppendJSON(dst, op.Output, out)
+	return AppendJSON(dst, r.Op.Output, out)
 }
 
 // AppendJSON appends a structure in the JSON form that Decode reads. value is a
 // pointer to the generated struct of the shape.
 func AppendJSON(dst []byte, sh *api.Shape, value any) []byte {
+	rv := structOf(sh, value)
+	if !rv.IsValid() {
+		return append(dst, "{}"...)
+	}
+	return appendStructure(dst, sh, rv)
+}
+
+// structOf is what value, a pointer to the generated struct of sh or nil, points to.
+func structOf(sh *api.Shape, value any) reflect.Value {
+	if value == nil {
+		return reflect.Value{}
+	}
 	rv := reflect.ValueOf(value)
 	if rv.Kind() != reflect.Pointer || rv.Type().Elem() != sh.Type {
 		// Generated code and handlers are typed; reaching this is a mistake in Arca.
 		panic("wire: " + rv.Type().String() + " given where *" + sh.Name + " belongs")
 	}
-	if rv.IsNil() {
-		return append(dst, "{}"...)
-	}
-	return appendStructure(dst, sh, rv.Elem())
+	return rv.Elem()
 }
 
 func appendStructure(dst []byte, sh *api.Shape, rv reflect.Value) []byte {

@@ -46,7 +46,7 @@ func TestAppendOutput(t *testing.T) {
 		{"clock", arcaapi.OpGetClock, &arcaapi.GetClockOutput{Now: at(1000), Offset: ptr("744h0m0s")}, `{"Now":1,"Offset":"744h0m0s"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := string(wire.AppendOutput([]byte("x"), tt.op, tt.out)); got != "x"+tt.want {
+			if got := string(wire.Reply{Op: tt.op}.AppendOutput([]byte("x"), tt.out)); got != "x"+tt.want {
 				t.Errorf("AppendOutput() =\n%s\nwant\n%s", got[1:], tt.want)
 			}
 		})
@@ -59,13 +59,13 @@ func TestAppendOutputOfAnotherOperation(t *testing.T) {
 			t.Error("an output of the wrong type was encoded")
 		}
 	}()
-	wire.AppendOutput(nil, smapi.OpTagResource, &smapi.DeleteSecretOutput{})
+	wire.Reply{Op: smapi.OpTagResource}.AppendOutput(nil, &smapi.DeleteSecretOutput{})
 }
 
 // TestDecodeUndoesEncode builds random inputs and outputs of every operation.
 func TestDecodeUndoesEncode(t *testing.T) {
 	shapes := []*api.Shape{kindsShape}
-	for _, s := range []*api.Service{smapi.Service, arcaapi.Service} {
+	for _, s := range services() {
 		for _, op := range s.Operations {
 			shapes = append(shapes, op.Input, op.Output)
 		}

@@ -18,6 +18,15 @@ func Decode(sh *api.Shape, body []byte) (any, *api.Error) {
 	return v.Interface(), nil
 }
 
+// DecodeForm is Decode for forms.
+func DecodeForm(sh *api.Shape, text []byte) (any, *api.Error) {
+	v := reflect.New(sh.Type)
+	if _, err := decodeForm(sh, text, v.Elem()); err != nil {
+		return nil, err
+	}
+	return v.Interface(), nil
+}
+
 // ValidJSON reports whether the scanner accepts data as one JSON value.
 func ValidJSON(data []byte) bool {
 	s := scanner{data: data}

@@ -3,18 +3,26 @@ package wire_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
 	"arca/internal/api"
 	"arca/internal/api/arcaapi"
+	"arca/internal/api/iamapi"
 	"arca/internal/api/smapi"
+	"arca/internal/api/stsapi"
 	"arca/internal/wire"
 )
 
+func services() []*api.Service {
+	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service}
+}
+
 func newRouter(t testing.TB) *wire.Router {
 	t.Helper()
-	r, err := wire.NewRouter(smapi.Service, arcaapi.Service)
+	r, err := wire.NewRouter(services()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +35,8 @@ func TestRoute(t *testing.T) {
 		notFound = "404 UnknownOperationException"
 		json11   = "application/x-amz-json-1.1"
 		form     = "application/x-www-form-urlencoded"
+		broken   = "404 MalformedQueryString"
+		whoami   = "Action=GetCallerIdentity&Version=2011-06-15"
 	)
 	for _, tt := range []struct {
 		name, method, url, contentType, body string
@@ -57,7 +67,38 @@ func TestRoute(t *testing.T) {
 		{"broken content type", "POST", "/", "application/", "{}", []string{"arca.GetClock"}, notFound},
 		{"ordinary JSON", "POST", "/", "application/json", "{}", []string{"arca.GetClock"}, notFound},
 		{"JSON 1.0", "POST", "/", "application/x-amz-json-1.0", "{}", []string{"arca.GetClock"}, notFound},
-		{"form without a service for it", "POST", "/", form, "Action=GetCallerIdentity&Version=2011-06-15", nil, notFound},
+
+		{"STS", "POST", "/", form, whoami, nil, "sts GetCallerIdentity"},
+		{"IAM", "POST", "/", form + "; charset=utf-8", "Version=2010-05-08&UserName=a&Action=GetUser", nil, "iam GetUser"},
+		{"escaped name and value", "POST", "/", form, "%41ction=%47etUser&Version=2010%2D05%2d08", nil, "iam GetUser"},
+		{"presigned", "GET", "/?" + whoami + "&X-Amz-Signature=0", "", "", nil, "sts GetCallerIdentity"},
+		{"presigned with a content type", "GET", "/?" + whoami, form, "", nil, "sts GetCallerIdentity"},
+		{"presigned POST", "POST", "/?" + whoami, "", "", nil, "sts GetCallerIdentity"},
+		{"POST signed in the URL", "POST", "/?X-Amz-Algorithm=a&x-amz-signature=0", form, whoami, nil, "sts GetCallerIdentity"},
+		{"HEAD", "HEAD", "/?" + whoami, "", "", nil, notFound},
+		{"GET with a body", "GET", "/?" + whoami, form, whoami, nil, notFound},
+		{"action in URL and form", "POST", "/?Action=GetUser&Version=2010-05-08", form, whoami, nil, broken},
+		{"parameter in URL and action in form", "POST", "/?RoleArn=a", form, whoami, nil, broken},
+		{"unreadable parameter in URL and action in form", "POST", "/?%zz", form, whoami, nil, broken},
+		{"two actions", "POST", "/", form, whoami + "&Action=GetSessionToken", nil, broken},
+		{"the same action twice", "POST", "/", form, whoami + "&Action=GetCallerIdentity", nil, broken},
+		{"empty action, then another", "POST", "/", form, "Action=&" + whoami, nil, broken},
+		{"two versions", "POST", "/", form, whoami + "&Version=2010-05-08", nil, broken},
+		{"unreadable action", "POST", "/", form, "Action=%zz&Version=2010-05-08", nil, broken},
+		{"unreadable name", "POST", "/", form, whoami + "&%4=", nil, broken},
+		{"too many parameters", "POST", "/", form, whoami + strings.Repeat("&a=b", 10_000), nil, broken},
+		{"many parameters", "POST", "/", form, whoami + strings.Repeat("&a=b", 9_998), nil, "sts GetCallerIdentity"},
+		{"no action", "POST", "/", form, "Version=2011-06-15", nil, "400 MissingAction"},
+		{"empty action", "POST", "/", form, "Action=&Version=2011-06-15", nil, "400 MissingAction"},
+		{"empty form", "POST", "/", form, "", nil, "400 MissingAction"},
+		{"no version", "POST", "/", form, "Action=GetCallerIdentity", nil, "400 InvalidAction"},
+		{"version of another service", "POST", "/", form, "Action=GetCallerIdentity&Version=2010-05-08", nil, "400 InvalidAction"},
+		{"unknown action", "POST", "/", form, "Action=CreateLoginProfile&Version=2010-05-08", nil, "400 InvalidAction"},
+		{"action in other case", "POST", "/", form, "Action=getUser&Version=2010-05-08", nil, "400 InvalidAction"},
+		{"action of a JSON service", "POST", "/", form, "Action=GetSecretValue&Version=2017-10-17", nil, "400 InvalidAction"},
+		{"selector in other case", "POST", "/", form, "action=GetCallerIdentity&Version=2011-06-15", nil, "400 MissingAction"},
+		{"form and path", "POST", "/x", form, whoami, nil, notFound},
+		{"form in JSON", "POST", "/", json11, whoami, nil, unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			req := httptest.NewRequest(tt.method, tt.url, strings.NewReader(tt.body))
@@ -73,11 +114,18 @@ func TestRoute(t *testing.T) {
 }
 
 func route(r *wire.Router, req *http.Request, body string) string {
-	op, err := r.Route(req, []byte(body))
+	op, input, err := r.Route(req, []byte(body))
 	if err == nil {
+		want := body
+		if body == "" {
+			want = req.URL.RawQuery
+		}
+		if string(input) != want {
+			return "input " + string(input)
+		}
 		return op.Service.Name + " " + op.Name
 	}
-	status, _, _ := wire.RenderError(nil, err, true)
+	status, _, _ := wire.Reply{Protocol: wire.ProtocolOf(req)}.RenderError(err, true)
 	return strings.Join([]string{map[int]string{400: "400", 404: "404"}[status], err.Code.Name}, " ")
 }
 
@@ -85,7 +133,7 @@ func TestTwoContentTypes(t *testing.T) {
 	req := httptest.NewRequest("POST", "/", nil)
 	req.Header.Set(wire.HeaderTarget, "arca.GetClock")
 	req.Header["Content-Type"] = []string{wire.ContentTypeJSON11, wire.ContentTypeJSON11}
-	if op, err := newRouter(t).Route(req, nil); err == nil {
+	if op, _, err := newRouter(t).Route(req, nil); err == nil {
 		t.Errorf("Route() = %s, want a refusal", op.Name)
 	}
 }
@@ -103,12 +151,17 @@ func TestScopeHasNoSay(t *testing.T) {
 
 func TestEveryOperationHasItsRoute(t *testing.T) {
 	r := newRouter(t)
-	for _, s := range []*api.Service{smapi.Service, arcaapi.Service} {
+	for _, s := range services() {
 		for _, op := range s.Operations {
-			req := httptest.NewRequest("POST", "/", nil)
-			req.Header.Set(wire.HeaderTarget, s.TargetPrefix+"."+op.Name)
-			req.Header.Set("Content-Type", wire.ContentTypeJSON11)
-			if got, err := r.Route(req, nil); err != nil || got != op {
+			req, body := httptest.NewRequest("POST", "/", nil), ""
+			if s.Protocol == api.Query {
+				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				body = "Action=" + op.Name + "&Version=" + s.Version
+			} else {
+				req.Header.Set(wire.HeaderTarget, s.TargetPrefix+"."+op.Name)
+				req.Header.Set("Content-Type", wire.ContentTypeJSON11)
+			}
+			if got, _, err := r.Route(req, []byte(body)); err != nil || got != op {
 				t.Errorf("Route(%s) = %v, %v", op.Name, got, err)
 			}
 		}
@@ -119,7 +172,11 @@ func TestNewRouterRefuses(t *testing.T) {
 	if _, err := wire.NewRouter(smapi.Service, smapi.Service); err == nil {
 		t.Error("one service twice is accepted")
 	}
-	if _, err := wire.NewRouter(&api.Service{Name: "iam", Protocol: api.Query}); err == nil {
+	if _, err := wire.NewRouter(iamapi.Service, iamapi.Service); err == nil {
+		t.Error("one Query service twice is accepted")
+	}
+	rest := api.NewService(api.Service{Name: "lambda", Protocol: api.RESTJSON, Operations: []*api.Operation{{Name: "Invoke"}}})
+	if _, err := wire.NewRouter(rest); err == nil {
 		t.Error("a service without a codec is accepted")
 	}
 }
@@ -130,18 +187,32 @@ func FuzzRoute(f *testing.F) {
 	f.Add("POST", "/", "Action=x", "arca.GetClock", wire.ContentTypeJSON11+";a=b", "{}")
 	f.Add("POST", "/x", "", "", "application/x-www-form-urlencoded", "Action=x&Version=1")
 	f.Add("GET", "/", "%zz&Action", "arca.GetClock", "", "")
+	f.Add("GET", "/", "Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Signature=0", "", "", "")
+	f.Add("POST", "", "X-Amz-Signature=0", "", "application/x-www-form-urlencoded", "&Version=2010-05-08&&A%63tion=Get%55ser")
 	r := newRouter(f)
 	f.Fuzz(func(t *testing.T, method, path, query, target, contentType, body string) {
 		req := httptest.NewRequest("POST", "/", nil)
 		req.Method, req.URL.Path, req.URL.RawQuery = method, path, query
-		req.Header[wire.HeaderTarget] = []string{target}
-		req.Header["Content-Type"] = []string{contentType}
-		op, err := r.Route(req, []byte(body))
+		if target != "" {
+			req.Header[wire.HeaderTarget] = []string{target}
+		}
+		if contentType != "" {
+			req.Header["Content-Type"] = []string{contentType}
+		}
+		op, _, err := r.Route(req, []byte(body))
 		if (op == nil) == (err == nil) {
 			t.Fatalf("Route() = %v, %v", op, err)
 		}
 		if err != nil {
-			wire.RenderError(nil, err, true)
+			wire.Reply{Protocol: wire.ProtocolOf(req)}.RenderError(err, true)
+			return
+		}
+		if op.Service.Protocol == api.Query {
+			all, _ := url.ParseQuery(query + "&" + strings.ReplaceAll(body, ";", "%3B"))
+			want := url.Values{"Action": {op.Name}, "Version": {op.Service.Version}}
+			if !slices.Equal(all["Action"], want["Action"]) || !slices.Equal(all["Version"], want["Version"]) || target != "" {
+				t.Fatalf("%s %s?%s with target %q and form %q runs %s", method, path, query, target, body, op.Name)
+			}
 			return
 		}
 		if target != op.Service.TargetPrefix+"."+op.Name || method != "POST" || req.URL.Query().Has("Action") {

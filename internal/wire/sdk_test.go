@@ -7,19 +7,25 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"arca/internal/api"
+	"arca/internal/api/iamapi"
 	"arca/internal/api/smapi"
+	"arca/internal/api/stsapi"
 	"arca/internal/wire"
 )
 
@@ -38,20 +44,25 @@ func (l *loopback) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	op, refusal := l.router.Route(req, body)
+	op, input, refusal := l.router.Route(req, body)
 	if refusal != nil {
 		return nil, refusal
 	}
-	in, refusal := wire.Decode(op.Input, body)
+	decode := wire.Decode
+	if op.Service.Protocol == api.Query {
+		decode = wire.DecodeForm
+	}
+	in, refusal := decode(op.Input, input)
 	if refusal != nil {
 		return nil, refusal
 	}
 	l.op, l.in = op, in
-	status, contentType, answer := 200, wire.ContentTypeJSON11, []byte(nil)
+	reply := wire.Reply{Op: op, RequestID: "EXAMPLE1"}
+	status, contentType, answer := 200, reply.ContentType(), []byte(nil)
 	if l.err != nil {
-		status, contentType, answer = wire.RenderError(op, l.err, l.front)
+		status, contentType, answer = reply.RenderError(l.err, l.front)
 	} else {
-		answer = wire.AppendOutput(nil, op, l.out)
+		answer = reply.AppendOutput(nil, l.out)
 	}
 	return &http.Response{
 		StatusCode: status, Request: req, Body: io.NopCloser(bytes.NewReader(answer)),
@@ -59,11 +70,15 @@ func (l *loopback) Do(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func newClient(l *loopback) *secretsmanager.Client {
-	return secretsmanager.New(secretsmanager.Options{
-		Region: "eu-west-1", HTTPClient: l, Retryer: aws.NopRetryer{},
-		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
-	})
+// newClients returns the published clients.
+func newClients(l *loopback) map[*api.Service]any {
+	region, retryer := "eu-west-1", aws.NopRetryer{}
+	creds := credentials.NewStaticCredentialsProvider("test", "test", "")
+	return map[*api.Service]any{
+		smapi.Service:  secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
+		iamapi.Service: iam.New(iam.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
+		stsapi.Service: sts.New(sts.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
+	}
 }
 
 // TestSDKUnderstandsUs sends random inputs of every operation with the published
@@ -71,14 +86,23 @@ func newClient(l *loopback) *secretsmanager.Client {
 // other one wrote.
 func TestSDKUnderstandsUs(t *testing.T) {
 	l := &loopback{router: newRouter(t)}
-	client := reflect.ValueOf(newClient(l))
-	for _, op := range smapi.Service.Operations {
-		t.Run(op.Name, func(t *testing.T) {
+	for s, client := range newClients(l) {
+		understood(t, l, s, reflect.ValueOf(client))
+	}
+}
+
+func understood(t *testing.T, l *loopback, s *api.Service, client reflect.Value) {
+	for _, op := range s.Operations {
+		t.Run(s.Name+"."+op.Name, func(t *testing.T) {
 			method := client.MethodByName(op.Name)
 			rapid.Check(t, func(t *rapid.T) {
 				in, out := reflect.New(op.Input.Type), reflect.New(op.Output.Type)
 				fill(t, op.Input, in.Elem())
 				fill(t, op.Output, out.Elem())
+				if s.Protocol == api.Query {
+					asFormCan(op.Input, in.Elem())
+					asXMLCan(op.Output, out.Elem())
+				}
 				for _, f := range op.Input.Fields {
 					fv := in.Elem().Field(f.Index)
 					if f.Token {
@@ -106,7 +130,7 @@ func TestSDKUnderstandsUs(t *testing.T) {
 				theirOut := reflect.New(results[0].Type().Elem())
 				toSDK(op.Output, out.Elem(), theirOut.Elem())
 				for _, f := range op.Output.Fields {
-					got, want := results[0].Elem().FieldByName(f.Name), theirOut.Elem().FieldByName(f.Name)
+					got, want := results[0].Elem().FieldByName(goName(f)), theirOut.Elem().FieldByName(goName(f))
 					if diff := cmp.Diff(want.Interface(), got.Interface(), sdkValues...); diff != "" {
 						t.Fatalf("output %s (-sent +read):\n%s", f.Name, diff)
 					}
@@ -135,10 +159,14 @@ func toSDK(sh *api.Shape, ours, theirs reflect.Value) {
 		theirs.Set(reflect.New(theirs.Type().Elem()))
 		theirs = theirs.Elem()
 	}
+	if theirs.Type() == reflect.TypeFor[iamtypes.PolicyIdentifier]() {
+		theirs.Set(reflect.ValueOf(policyIdentifier(ours.Interface().(iamapi.PolicyIdentifier))))
+		return
+	}
 	switch sh.Kind {
 	case api.Structure:
 		for _, f := range sh.Fields {
-			toSDK(f.Shape, ours.Field(f.Index), theirs.FieldByName(f.Name))
+			toSDK(f.Shape, ours.Field(f.Index), theirs.FieldByName(goName(f)))
 		}
 	case api.List:
 		if ours.IsNil() {
@@ -169,6 +197,112 @@ func toSDK(sh *api.Shape, ours, theirs reflect.Value) {
 	}
 }
 
+func goName(f api.Field) string { return strings.ToUpper(f.Name[:1]) + f.Name[1:] }
+
+// policyIdentifier makes the SDK's union, of which a value has one member.
+func policyIdentifier(p iamapi.PolicyIdentifier) iamtypes.PolicyIdentifier {
+	switch {
+	case p.PolicyType != nil:
+		return &iamtypes.PolicyIdentifierMemberPolicyType{Value: iamtypes.PolicyIdentifierPolicyType(*p.PolicyType)}
+	case p.PolicyArn != nil:
+		return &iamtypes.PolicyIdentifierMemberPolicyArn{Value: *p.PolicyArn}
+	}
+	return &iamtypes.PolicyIdentifierMemberInlinePolicyIdentifier{Value: iamtypes.InlinePolicyIdentifierType{
+		PolicyName: &p.InlinePolicyIdentifier.PolicyName, AttachmentName: &p.InlinePolicyIdentifier.AttachmentName,
+		AttachmentType: iamtypes.AttachmentType(p.InlinePolicyIdentifier.AttachmentType),
+	}}
+}
+
+// asFormCan changes an input to what the SDK sends in a form: enumerations have a
+// value, a union has one member, and no element of a list is without any.
+func asFormCan(sh *api.Shape, v reflect.Value) {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return
+		}
+		v = v.Elem()
+	}
+	switch sh.Kind {
+	case api.Structure:
+		for _, f := range sh.Fields {
+			fv := v.Field(f.Index)
+			if fv.Kind() == reflect.Pointer && !fv.IsNil() {
+				fv = fv.Elem()
+			}
+			if len(f.Shape.Enum) > 0 && fv.Kind() == reflect.String {
+				fv.SetString(f.Shape.Enum[0])
+			}
+			asFormCan(f.Shape, fv)
+		}
+	case api.List:
+		for i := range v.Len() {
+			e := v.Index(i)
+			asFormCan(sh.Elem, e)
+			if p, ok := e.Addr().Interface().(*iamapi.PolicyIdentifier); ok {
+				*p = iamapi.PolicyIdentifier{PolicyType: p.PolicyType, PolicyArn: p.PolicyArn, InlinePolicyIdentifier: p.InlinePolicyIdentifier}
+				switch {
+				case p.InlinePolicyIdentifier != nil:
+					p.PolicyType, p.PolicyArn = nil, nil
+				case p.PolicyArn != nil:
+					p.PolicyType = nil
+				default:
+					p.PolicyType = ptr("inline")
+				}
+			}
+			if sh.Elem.Kind == api.Structure && e.IsZero() && e.Field(0).Kind() == reflect.Pointer {
+				e.Field(0).Set(reflect.ValueOf(ptr("")))
+			} else if sh.Elem.Kind == api.Structure && e.IsZero() && e.Field(0).Kind() == reflect.Slice {
+				e.Field(0).Set(reflect.MakeSlice(e.Field(0).Type(), 0, 0))
+			}
+		}
+	}
+}
+
+// asXMLCan changes an output to what the Query protocol can say: no control
+// characters, whole seconds, and no difference between a required list that is nil
+// and one that is empty.
+func asXMLCan(sh *api.Shape, v reflect.Value) {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return
+		}
+		v = v.Elem()
+	}
+	switch sh.Kind {
+	case api.Structure:
+		for _, f := range sh.Fields {
+			fv := v.Field(f.Index)
+			if f.Required && fv.Kind() == reflect.Slice && fv.IsNil() {
+				fv.Set(reflect.MakeSlice(fv.Type(), 0, 0))
+			}
+			asXMLCan(f.Shape, fv)
+		}
+	case api.List:
+		for i := range v.Len() {
+			asXMLCan(sh.Elem, v.Index(i))
+		}
+	case api.Map:
+		for _, k := range v.MapKeys() {
+			key, elem := reflect.New(k.Type()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			key.Set(k)
+			elem.Set(v.MapIndex(k))
+			asXMLCan(sh.Key, key)
+			asXMLCan(sh.Elem, elem)
+			v.SetMapIndex(k, reflect.Value{})
+			v.SetMapIndex(key, elem)
+		}
+	case api.String:
+		v.SetString(strings.Map(func(r rune) rune {
+			if r < ' ' && !strings.ContainsRune("\t\n\r", r) || r == 0xFFFE || r == 0xFFFF {
+				return 0xFFFD
+			}
+			return r
+		}, v.String()))
+	case api.Timestamp:
+		v.Set(reflect.ValueOf(v.Interface().(time.Time).Truncate(time.Second)))
+	}
+}
+
 // withoutZeros returns a copy in which the values that the SDK cannot send are
 // absent: empty enum values and plain members that are zero.
 func withoutZeros(sh *api.Shape, v reflect.Value) any {
@@ -190,27 +324,46 @@ func withoutZeros(sh *api.Shape, v reflect.Value) any {
 	return out.Interface()
 }
 
-// TestSDKUnderstandsErrors sends every code and reads it back with the client.
+// TestSDKUnderstandsErrors sends every code and reads it back with the client. A code
+// that the operation lists becomes the SDK's type for it.
 func TestSDKUnderstandsErrors(t *testing.T) {
-	codes := map[*api.Code]bool{
-		smapi.AccessDeniedException: true, smapi.ValidationException: true, smapi.ThrottlingException: true,
-		smapi.SerializationException: true, api.UnknownOperationException: true,
-	}
-	for _, op := range smapi.Service.Operations {
-		for _, c := range op.Errors {
-			codes[c] = true
-		}
-	}
 	l := &loopback{router: newRouter(t)}
-	client := newClient(l)
-	for c := range codes {
-		for _, l.front = range []bool{false, true} {
-			l.err = c.Errorf("a \"text\" for %s", c.Name)
-			_, err := client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: ptr("a")})
-			got, ok := errors.AsType[smithy.APIError](err)
-			if !ok || got.ErrorCode() != c.Name || got.ErrorMessage() != l.err.Message {
-				t.Errorf("front end %v: the client reads %v, want %v", l.front, err, l.err)
+	for s, client := range newClients(l) {
+		t.Run(s.Name, func(t *testing.T) {
+			codes := map[*api.Code]*api.Operation{s.AccessDenied: nil, s.Invalid: nil, s.Throttled: nil, s.InternalError: nil}
+			if s.Protocol == api.JSON11 {
+				codes[api.SerializationException], codes[api.UnknownOperationException] = nil, nil
+			} else {
+				codes[api.MalformedInput], codes[api.MalformedQueryString] = nil, nil
 			}
-		}
+			for _, op := range s.Operations {
+				for _, c := range op.Errors {
+					codes[c] = op
+				}
+			}
+			for c, op := range codes {
+				if op == nil {
+					op = s.Operations[0]
+				}
+				method := reflect.ValueOf(client).MethodByName(op.Name)
+				in := reflect.New(op.Input.Type)
+				for _, f := range op.Input.Fields {
+					if fv := in.Elem().Field(f.Index); f.Required && fv.Kind() == reflect.Slice {
+						fv.Set(reflect.MakeSlice(fv.Type(), 0, 0))
+					}
+				}
+				asFormCan(op.Input, in.Elem())
+				theirs := reflect.New(method.Type().In(1).Elem())
+				toSDK(op.Input, in.Elem(), theirs.Elem())
+				for _, l.front = range []bool{false, true} {
+					l.err = c.Errorf("a \"text\" for <%s> & others", c.Name)
+					err, _ := method.Call([]reflect.Value{reflect.ValueOf(context.Background()), theirs})[1].Interface().(error)
+					got, ok := errors.AsType[smithy.APIError](err)
+					if !ok || got.ErrorCode() != c.Name || got.ErrorMessage() != l.err.Message {
+						t.Errorf("%s, front end %v: the client reads %v, want %v", op.Name, l.front, err, l.err)
+					}
+				}
+			}
+		})
 	}
 }

@@ -18,18 +18,18 @@ const (
 	maxEchoParts = 50
 )
 
-// Validate checks value, a pointer to the generated struct of sh, against the
+// Validate checks in, a pointer to the operation's input struct, against the
 // constraints of its description, for inputs that did not come through DecodeInput.
 // A required member that is a plain Go value counts as given.
 //
 // Lengths of strings are counted in code points, as the Smithy specification says.
-func Validate(sh *api.Shape, value any) *api.Error {
-	return validate(sh, reflect.ValueOf(value).Elem(), nil)
+func Validate(op *api.Operation, in any) *api.Error {
+	return validate(op, reflect.ValueOf(in).Elem(), nil)
 }
 
-func validate(sh *api.Shape, rv reflect.Value, missing map[string]bool) *api.Error {
+func validate(op *api.Operation, rv reflect.Value, missing map[string]bool) *api.Error {
 	v := validator{missing: missing}
-	v.structure(sh, rv)
+	v.structure(op.Input, rv)
 	if v.count == 0 {
 		return nil
 	}
@@ -37,7 +37,7 @@ func validate(sh *api.Shape, rv reflect.Value, missing map[string]bool) *api.Err
 	if v.count > 1 {
 		noun = "errors"
 	}
-	return api.ValidationException.Errorf("%d validation %s detected: %s", v.count, noun, strings.Join(v.parts, "; "))
+	return op.Service.Invalid.Errorf("%d validation %s detected: %s", v.count, noun, strings.Join(v.parts, "; "))
 }
 
 // validator collects violations in the order of the model.
@@ -233,7 +233,8 @@ func rules(sh *api.Shape) []string {
 	return out
 }
 
-// quoted shows a value in quotes, or nothing if it is sensitive or a blob.
+// quoted shows a value in quotes, or nothing if it is sensitive, a blob, or one that
+// AWS does not repeat.
 func quoted(sh *api.Shape, rv reflect.Value) string {
 	if !showable(sh) {
 		return ""
@@ -246,7 +247,7 @@ func quoted(sh *api.Shape, rv reflect.Value) string {
 // showable reports whether a value of sh may stand in an error text. One sensitive
 // part hides the whole.
 func showable(sh *api.Shape) bool {
-	if sh.Sensitive || sh.Kind == api.Blob {
+	if sh.Sensitive || sh.Quiet || sh.Kind == api.Blob {
 		return false
 	}
 	if sh.Key != nil && !showable(sh.Key) || sh.Elem != nil && !showable(sh.Elem) {

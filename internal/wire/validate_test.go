@@ -123,14 +123,14 @@ func TestManyNulls(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	ok := &smapi.GetSecretValueInput{SecretId: "a"}
-	if err := wire.Validate(smapi.OpGetSecretValue.Input, ok); err != nil {
+	if err := wire.Validate(smapi.OpGetSecretValue, ok); err != nil {
 		t.Errorf("Validate() = %v", err)
 	}
 	bad := &smapi.GetSecretValueInput{VersionStage: ptr("")}
 	want := "ValidationException: 2 validation errors detected: " +
 		"Value '' at 'secretId' failed to satisfy constraint: Member must have length greater than or equal to 1; " +
 		"Value '' at 'versionStage' failed to satisfy constraint: Member must have length greater than or equal to 1"
-	if err := wire.Validate(smapi.OpGetSecretValue.Input, bad); err == nil || err.Error() != want {
+	if err := wire.Validate(smapi.OpGetSecretValue, bad); err == nil || err.Error() != want {
 		t.Errorf("Validate() = %v, want %s", err, want)
 	}
 }

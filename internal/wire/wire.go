@@ -1,7 +1,9 @@
 // Package wire turns requests into the generated inputs of package api and outputs
-// or errors into answers, in the AWS JSON 1.1 protocol. What it accepts is exactly
-// what the shape tables describe: an input that DecodeInput returns has every
-// required member, every value in its published range, and only valid UTF-8.
+// or errors into answers, in the AWS JSON 1.1 protocol and in the Query protocol of
+// IAM and STS. What it accepts is exactly what the shape tables describe: an input
+// that DecodeInput returns has every required member, every value in its published
+// range, and only valid UTF-8. What it answers in XML is well-formed, whatever
+// characters the values hold.
 //
 // It trusts the tables and nothing else. The bytes it reads come from strangers:
 // depth, and the work and memory per byte of a request, are bounded. It is pure, and
@@ -24,17 +26,46 @@ const (
 // that it speaks.
 var wrongContentType = &api.Code{Name: "UnknownOperationException", Status: 404}
 
-// RenderError renders an error as the client gets it. Errors of the operation carry
-// their text in the member Message; what the front end answers before an operation
-// is reached (frontEnd, or op == nil) carries it in message, and so do the codes that
-// no service model lists but the whole protocol shares. SDKs read both.
-func RenderError(op *api.Operation, err *api.Error, frontEnd bool) (status int, contentType string, body []byte) {
+// Reply is what an answer has to know of its request.
+type Reply struct {
+	Op        *api.Operation // nil when the request was refused before it was known
+	Protocol  api.Protocol   // used when Op is nil; see ProtocolOf
+	RequestID string
+}
+
+// ContentType is that of successful answers.
+func (r Reply) ContentType() string {
+	if r.protocol() == api.Query {
+		return contentTypeXML
+	}
+	return ContentTypeJSON11
+}
+
+func (r Reply) protocol() api.Protocol {
+	if r.Op != nil {
+		return r.Op.Service.Protocol
+	}
+	return r.Protocol
+}
+
+// RenderError renders an error as the client gets it. In JSON, errors of the
+// operation carry their text in the member Message; what the front end answers before
+// an operation is reached (frontEnd, or no Op) carries it in message, and so do the
+// codes that no service model lists but the whole protocol shares. SDKs read both.
+func (r Reply) RenderError(err *api.Error, frontEnd bool) (status int, contentType string, body []byte) {
 	code := err.Code
-	if code == wrongContentType {
+	switch {
+	case code == wrongContentType:
 		return code.Status, "application/xml", []byte("<UnknownOperationException/>")
+	case r.protocol() == api.Query:
+		namespace := faultNamespace
+		if r.Op != nil {
+			namespace = r.Op.Service.Namespace
+		}
+		return code.Status, contentTypeXML, appendErrorResponse(nil, namespace, r.RequestID, err)
 	}
 	member := `,"Message":`
-	if frontEnd || op == nil || isProtocolCode(code) {
+	if frontEnd || r.Op == nil || isProtocolCode(code) {
 		member = `,"message":`
 	}
 	body = append(body, `{"__type":`...)

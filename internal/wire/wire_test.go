@@ -50,7 +50,7 @@ func TestRenderError(t *testing.T) {
 			`{"__type":"InvalidRequestException","Message":"a \"b\"\n"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			status, contentType, body := wire.RenderError(tt.op, tt.err, tt.frontEnd)
+			status, contentType, body := wire.Reply{Op: tt.op}.RenderError(tt.err, tt.frontEnd)
 			if status != tt.status || contentType != wire.ContentTypeJSON11 || string(body) != tt.body {
 				t.Errorf("RenderError() = %d %s %s, want %d %s", status, contentType, body, tt.status, tt.body)
 			}
@@ -111,20 +111,22 @@ func exchange(t *testing.T, request, output []byte) (input, answer []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	op, refusal := newRouter(t).Route(req, body)
+	reply := wire.Reply{Protocol: wire.ProtocolOf(req), RequestID: "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"}
+	op, payload, refusal := newRouter(t).Route(req, body)
 	if refusal != nil {
-		return nil, render(wire.RenderError(nil, refusal, true))
+		return nil, render(reply.RenderError(refusal, true))
 	}
-	in, refusal := wire.DecodeInput(op, body)
+	reply.Op = op
+	in, refusal := wire.DecodeInput(op, payload)
 	if refusal != nil {
-		return nil, render(wire.RenderError(op, refusal, false))
+		return nil, render(reply.RenderError(refusal, false))
 	}
 	out, refusal := wire.Decode(op.Output, output)
 	if refusal != nil {
 		t.Fatalf("output: %v", refusal)
 	}
 	input = append(wire.AppendJSON([]byte(op.Name+" "), op.Input, in), '\n')
-	return input, render(200, wire.ContentTypeJSON11, wire.AppendOutput(nil, op, out))
+	return input, render(200, reply.ContentType(), reply.AppendOutput(nil, out))
 }
 
 func render(status int, contentType string, body []byte) []byte {

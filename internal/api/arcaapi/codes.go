@@ -8,8 +8,12 @@ import (
 
 // The error codes of the service.
 var (
-	InternalServiceError      = &api.Code{Name: "InternalServiceError", Status: 500}
-	InvalidParameterException = &api.Code{Name: "InvalidParameterException", Status: 400}
+	InternalServiceError             = &api.Code{Name: "InternalServiceError", Status: 500}
+	InvalidParameterException        = &api.Code{Name: "InvalidParameterException", Status: 400}
+	AlreadyExistsException           = &api.Code{Name: "AlreadyExistsException", Status: 400}
+	NotFoundException                = &api.Code{Name: "NotFoundException", Status: 400}
+	LimitExceededException           = &api.Code{Name: "LimitExceededException", Status: 400}
+	MalformedPolicyDocumentException = &api.Code{Name: "MalformedPolicyDocumentException", Status: 400}
 )
 
 // Codes that the service answers with although its model does not list them.

@@ -19,7 +19,15 @@ var Service = api.NewService(api.Service{
 	InternalError: InternalServiceError,
 	Operations: []*api.Operation{
 		OpAdvanceClock,
+		OpCreateAccount,
+		OpCreateRootAccessKey,
+		OpDeleteAccountGuardrail,
+		OpExplainAccess,
+		OpGetAccountGuardrail,
 		OpGetClock,
+		OpListAccounts,
+		OpPutAccountGuardrail,
+		OpWhoCan,
 	},
 })
 
@@ -31,11 +39,63 @@ var (
 		Output: shapeAdvanceClockOutput,
 		Errors: []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
 	}
+	OpCreateAccount = &api.Operation{
+		Name:   "CreateAccount",
+		Input:  shapeCreateAccountInput,
+		Output: shapeCreateAccountOutput,
+		Errors: []*api.Code{AlreadyExistsException, InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpCreateRootAccessKey = &api.Operation{
+		Name:   "CreateRootAccessKey",
+		Input:  shapeCreateRootAccessKeyInput,
+		Output: shapeCreateRootAccessKeyOutput,
+		Errors: []*api.Code{NotFoundException, LimitExceededException, AccessDeniedException, InternalServiceError},
+	}
+	OpDeleteAccountGuardrail = &api.Operation{
+		Name:   "DeleteAccountGuardrail",
+		Input:  shapeDeleteAccountGuardrailInput,
+		Output: shapeDeleteAccountGuardrailOutput,
+		Errors: []*api.Code{NotFoundException, AccessDeniedException, InternalServiceError},
+	}
+	OpExplainAccess = &api.Operation{
+		Name:     "ExplainAccess",
+		ReadOnly: true,
+		Input:    shapeExplainAccessInput,
+		Output:   shapeExplainAccessOutput,
+		Errors:   []*api.Code{InvalidParameterException, NotFoundException, AccessDeniedException, InternalServiceError},
+	}
+	OpGetAccountGuardrail = &api.Operation{
+		Name:     "GetAccountGuardrail",
+		ReadOnly: true,
+		Input:    shapeGetAccountGuardrailInput,
+		Output:   shapeGetAccountGuardrailOutput,
+		Errors:   []*api.Code{NotFoundException, AccessDeniedException, InternalServiceError},
+	}
 	OpGetClock = &api.Operation{
 		Name:     "GetClock",
 		ReadOnly: true,
 		Input:    shapeGetClockInput,
 		Output:   shapeGetClockOutput,
 		Errors:   []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpListAccounts = &api.Operation{
+		Name:     "ListAccounts",
+		ReadOnly: true,
+		Input:    shapeListAccountsInput,
+		Output:   shapeListAccountsOutput,
+		Errors:   []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpPutAccountGuardrail = &api.Operation{
+		Name:   "PutAccountGuardrail",
+		Input:  shapePutAccountGuardrailInput,
+		Output: shapePutAccountGuardrailOutput,
+		Errors: []*api.Code{NotFoundException, MalformedPolicyDocumentException, AccessDeniedException, InternalServiceError},
+	}
+	OpWhoCan = &api.Operation{
+		Name:     "WhoCan",
+		ReadOnly: true,
+		Input:    shapeWhoCanInput,
+		Output:   shapeWhoCanOutput,
+		Errors:   []*api.Code{InvalidParameterException, NotFoundException, AccessDeniedException, InternalServiceError},
 	}
 )

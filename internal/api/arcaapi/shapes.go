@@ -9,18 +9,135 @@ import (
 )
 
 var (
-	shapeDurationType      = &api.Shape{Kind: api.String, Name: "DurationType", Min: 1, HasMin: true, Max: 32, HasMax: true}
-	shapeAdvanceClockInput = &api.Shape{Kind: api.Structure, Name: "AdvanceClockInput", Type: reflect.TypeFor[AdvanceClockInput](), Fields: []api.Field{
+	shapeDurationType       = &api.Shape{Kind: api.String, Name: "DurationType", Min: 1, HasMin: true, Max: 32, HasMax: true}
+	shapeAccountNameType    = &api.Shape{Kind: api.String, Name: "AccountNameType", Min: 1, HasMin: true, Max: 50, HasMax: true}
+	shapeAccountRefType     = &api.Shape{Kind: api.String, Name: "AccountRefType", Min: 1, HasMin: true, Max: 50, HasMax: true}
+	shapePolicyDocumentType = &api.Shape{Kind: api.String, Name: "PolicyDocumentType", Min: 1, HasMin: true, Max: 10240, HasMax: true}
+	shapePrincipalType      = &api.Shape{Kind: api.String, Name: "PrincipalType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeActionType         = &api.Shape{Kind: api.String, Name: "ActionType", Min: 3, HasMin: true, Max: 128, HasMax: true}
+	shapeResourceType       = &api.Shape{Kind: api.String, Name: "ResourceType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeContextKeyType     = &api.Shape{Kind: api.String, Name: "ContextKeyType", Min: 1, HasMin: true, Max: 256, HasMax: true}
+	shapeContextValueType   = &api.Shape{Kind: api.String, Name: "ContextValueType", Min: 0, HasMin: true, Max: 2048, HasMax: true}
+	shapePageSizeType       = &api.Shape{Kind: api.Integer, Name: "PageSizeType", Min: 1, HasMin: true, Max: 100, HasMax: true}
+	shapeNextTokenType      = &api.Shape{Kind: api.String, Name: "NextTokenType", Min: 1, HasMin: true, Max: 4096, HasMax: true}
+	shapeAccount            = &api.Shape{Kind: api.Structure, Name: "Account", Type: reflect.TypeFor[Account](), Fields: []api.Field{
+		{Name: "AccountId", Index: 0, Shape: shapeString},
+		{Name: "Name", Index: 1, Shape: shapeString},
+		{Name: "CreatedDate", Index: 2, Shape: shapeTimestamp},
+		{Name: "Management", Index: 3, Shape: shapeBoolean, Plain: true},
+		{Name: "HasGuardrail", Index: 4, Shape: shapeBoolean, Plain: true},
+	}}
+	shapeContextEntry = &api.Shape{Kind: api.Structure, Name: "ContextEntry", Type: reflect.TypeFor[ContextEntry](), Fields: []api.Field{
+		{Name: "Key", Index: 0, Shape: shapeContextKeyType, Required: true},
+		{Name: "Values", Index: 1, Shape: shapeContextEntryValues, Required: true},
+	}}
+	shapeConsideredStatement = &api.Shape{Kind: api.Structure, Name: "ConsideredStatement", Type: reflect.TypeFor[ConsideredStatement](), Fields: []api.Field{
+		{Name: "Layer", Index: 0, Shape: shapeString},
+		{Name: "Policy", Index: 1, Shape: shapeString},
+		{Name: "Number", Index: 2, Shape: shapeInteger},
+		{Name: "Sid", Index: 3, Shape: shapeString},
+		{Name: "Line", Index: 4, Shape: shapeInteger},
+		{Name: "Effect", Index: 5, Shape: shapeString},
+		{Name: "Matched", Index: 6, Shape: shapeBoolean, Plain: true},
+		{Name: "Decided", Index: 7, Shape: shapeBoolean, Plain: true},
+		{Name: "Why", Index: 8, Shape: shapeString},
+	}}
+	shapeGrant = &api.Shape{Kind: api.Structure, Name: "Grant", Type: reflect.TypeFor[Grant](), Fields: []api.Field{
+		{Name: "Principal", Index: 0, Shape: shapeString},
+		{Name: "Allowed", Index: 1, Shape: shapeString},
+		{Name: "Policy", Index: 2, Shape: shapeString},
+		{Name: "Statement", Index: 3, Shape: shapeString},
+		{Name: "Reason", Index: 4, Shape: shapeString},
+	}}
+	shapeString             = &api.Shape{Kind: api.String, Name: "String"}
+	shapeTimestamp          = &api.Shape{Kind: api.Timestamp, Name: "Timestamp"}
+	shapeBoolean            = &api.Shape{Kind: api.Boolean, Name: "Boolean"}
+	shapeContextEntryValues = &api.Shape{Kind: api.List, Name: "ContextEntryValues", Elem: shapeContextValueType, Min: 0, HasMin: true, Max: 50, HasMax: true}
+	shapeInteger            = &api.Shape{Kind: api.Integer, Name: "Integer"}
+	shapeAdvanceClockInput  = &api.Shape{Kind: api.Structure, Name: "AdvanceClockInput", Type: reflect.TypeFor[AdvanceClockInput](), Fields: []api.Field{
 		{Name: "Duration", Index: 0, Shape: shapeDurationType, Required: true},
 	}}
-	shapeTimestamp          = &api.Shape{Kind: api.Timestamp, Name: "Timestamp"}
 	shapeAdvanceClockOutput = &api.Shape{Kind: api.Structure, Name: "AdvanceClockOutput", Type: reflect.TypeFor[AdvanceClockOutput](), Fields: []api.Field{
 		{Name: "Now", Index: 0, Shape: shapeTimestamp},
 	}}
+	shapeCreateAccountInput = &api.Shape{Kind: api.Structure, Name: "CreateAccountInput", Type: reflect.TypeFor[CreateAccountInput](), Fields: []api.Field{
+		{Name: "Name", Index: 0, Shape: shapeAccountNameType, Required: true},
+	}}
+	shapeCreateAccountOutputSecretAccessKey = &api.Shape{Kind: api.String, Name: "CreateAccountOutputSecretAccessKey", Sensitive: true}
+	shapeCreateAccountOutput                = &api.Shape{Kind: api.Structure, Name: "CreateAccountOutput", Type: reflect.TypeFor[CreateAccountOutput](), Fields: []api.Field{
+		{Name: "AccountId", Index: 0, Shape: shapeString},
+		{Name: "AccessKeyId", Index: 1, Shape: shapeString},
+		{Name: "SecretAccessKey", Index: 2, Shape: shapeCreateAccountOutputSecretAccessKey},
+	}}
+	shapeCreateRootAccessKeyInput = &api.Shape{Kind: api.Structure, Name: "CreateRootAccessKeyInput", Type: reflect.TypeFor[CreateRootAccessKeyInput](), Fields: []api.Field{
+		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
+		{Name: "ReplaceExisting", Index: 1, Shape: shapeBoolean},
+	}}
+	shapeCreateRootAccessKeyOutputSecretAccessKey = &api.Shape{Kind: api.String, Name: "CreateRootAccessKeyOutputSecretAccessKey", Sensitive: true}
+	shapeCreateRootAccessKeyOutput                = &api.Shape{Kind: api.Structure, Name: "CreateRootAccessKeyOutput", Type: reflect.TypeFor[CreateRootAccessKeyOutput](), Fields: []api.Field{
+		{Name: "AccountId", Index: 0, Shape: shapeString},
+		{Name: "AccessKeyId", Index: 1, Shape: shapeString},
+		{Name: "SecretAccessKey", Index: 2, Shape: shapeCreateRootAccessKeyOutputSecretAccessKey},
+	}}
+	shapeDeleteAccountGuardrailInput = &api.Shape{Kind: api.Structure, Name: "DeleteAccountGuardrailInput", Type: reflect.TypeFor[DeleteAccountGuardrailInput](), Fields: []api.Field{
+		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
+	}}
+	shapeDeleteAccountGuardrailOutput = &api.Shape{Kind: api.Structure, Name: "DeleteAccountGuardrailOutput", Type: reflect.TypeFor[DeleteAccountGuardrailOutput]()}
+	shapeExplainAccessInputContext    = &api.Shape{Kind: api.List, Name: "ExplainAccessInputContext", Elem: shapeContextEntry, Min: 0, HasMin: true, Max: 50, HasMax: true}
+	shapeExplainAccessInput           = &api.Shape{Kind: api.Structure, Name: "ExplainAccessInput", Type: reflect.TypeFor[ExplainAccessInput](), Fields: []api.Field{
+		{Name: "Principal", Index: 0, Shape: shapePrincipalType, Required: true},
+		{Name: "Action", Index: 1, Shape: shapeActionType, Required: true},
+		{Name: "Resource", Index: 2, Shape: shapeResourceType, Required: true},
+		{Name: "Context", Index: 3, Shape: shapeExplainAccessInputContext},
+	}}
+	shapeConsideredStatementList = &api.Shape{Kind: api.List, Name: "ConsideredStatementList", Elem: shapeConsideredStatement}
+	shapeExplainAccessOutput     = &api.Shape{Kind: api.Structure, Name: "ExplainAccessOutput", Type: reflect.TypeFor[ExplainAccessOutput](), Fields: []api.Field{
+		{Name: "Principal", Index: 0, Shape: shapeString},
+		{Name: "Action", Index: 1, Shape: shapeString},
+		{Name: "Resource", Index: 2, Shape: shapeString},
+		{Name: "Decision", Index: 3, Shape: shapeString},
+		{Name: "Reason", Index: 4, Shape: shapeString},
+		{Name: "Policy", Index: 5, Shape: shapeString},
+		{Name: "Statement", Index: 6, Shape: shapeString},
+		{Name: "Statements", Index: 7, Shape: shapeConsideredStatementList},
+	}}
+	shapeGetAccountGuardrailInput = &api.Shape{Kind: api.Structure, Name: "GetAccountGuardrailInput", Type: reflect.TypeFor[GetAccountGuardrailInput](), Fields: []api.Field{
+		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
+	}}
+	shapeGetAccountGuardrailOutput = &api.Shape{Kind: api.Structure, Name: "GetAccountGuardrailOutput", Type: reflect.TypeFor[GetAccountGuardrailOutput](), Fields: []api.Field{
+		{Name: "AccountId", Index: 0, Shape: shapeString},
+		{Name: "PolicyDocument", Index: 1, Shape: shapeString},
+	}}
 	shapeGetClockInput  = &api.Shape{Kind: api.Structure, Name: "GetClockInput", Type: reflect.TypeFor[GetClockInput]()}
-	shapeString         = &api.Shape{Kind: api.String, Name: "String"}
 	shapeGetClockOutput = &api.Shape{Kind: api.Structure, Name: "GetClockOutput", Type: reflect.TypeFor[GetClockOutput](), Fields: []api.Field{
 		{Name: "Now", Index: 0, Shape: shapeTimestamp},
 		{Name: "Offset", Index: 1, Shape: shapeString},
+	}}
+	shapeListAccountsInput = &api.Shape{Kind: api.Structure, Name: "ListAccountsInput", Type: reflect.TypeFor[ListAccountsInput](), Fields: []api.Field{
+		{Name: "MaxResults", Index: 0, Shape: shapePageSizeType},
+		{Name: "NextToken", Index: 1, Shape: shapeNextTokenType},
+	}}
+	shapeAccountList        = &api.Shape{Kind: api.List, Name: "AccountList", Elem: shapeAccount}
+	shapeListAccountsOutput = &api.Shape{Kind: api.Structure, Name: "ListAccountsOutput", Type: reflect.TypeFor[ListAccountsOutput](), Fields: []api.Field{
+		{Name: "Accounts", Index: 0, Shape: shapeAccountList},
+		{Name: "NextToken", Index: 1, Shape: shapeString},
+	}}
+	shapePutAccountGuardrailInput = &api.Shape{Kind: api.Structure, Name: "PutAccountGuardrailInput", Type: reflect.TypeFor[PutAccountGuardrailInput](), Fields: []api.Field{
+		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
+		{Name: "PolicyDocument", Index: 1, Shape: shapePolicyDocumentType, Required: true},
+	}}
+	shapePutAccountGuardrailOutput = &api.Shape{Kind: api.Structure, Name: "PutAccountGuardrailOutput", Type: reflect.TypeFor[PutAccountGuardrailOutput]()}
+	shapeWhoCanInput               = &api.Shape{Kind: api.Structure, Name: "WhoCanInput", Type: reflect.TypeFor[WhoCanInput](), Fields: []api.Field{
+		{Name: "Action", Index: 0, Shape: shapeActionType, Required: true},
+		{Name: "Resource", Index: 1, Shape: shapeResourceType, Required: true},
+		{Name: "MaxResults", Index: 2, Shape: shapePageSizeType},
+		{Name: "NextToken", Index: 3, Shape: shapeNextTokenType},
+	}}
+	shapeGrantList    = &api.Shape{Kind: api.List, Name: "GrantList", Elem: shapeGrant}
+	shapeWhoCanOutput = &api.Shape{Kind: api.Structure, Name: "WhoCanOutput", Type: reflect.TypeFor[WhoCanOutput](), Fields: []api.Field{
+		{Name: "Action", Index: 0, Shape: shapeString},
+		{Name: "Resource", Index: 1, Shape: shapeString},
+		{Name: "Grants", Index: 2, Shape: shapeGrantList},
+		{Name: "NextToken", Index: 3, Shape: shapeString},
 	}}
 )

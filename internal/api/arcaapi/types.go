@@ -4,7 +4,46 @@ package arcaapi
 
 import (
 	"time"
+
+	"arca/internal/api"
 )
+
+// Account is the structure of that name in the service's model.
+type Account struct {
+	AccountId    *string
+	Name         *string
+	CreatedDate  *time.Time
+	Management   *bool
+	HasGuardrail *bool
+}
+
+// ContextEntry is the structure of that name in the service's model.
+type ContextEntry struct {
+	Key    string
+	Values []string
+}
+
+// ConsideredStatement is the structure of that name in the service's model.
+type ConsideredStatement struct {
+	Layer   *string
+	Policy  *string
+	Number  *int32
+	Sid     *string
+	Line    *int32
+	Effect  *string
+	Matched *bool
+	Decided *bool
+	Why     *string
+}
+
+// Grant is the structure of that name in the service's model.
+type Grant struct {
+	Principal *string
+	Allowed   *string
+	Policy    *string
+	Statement *string
+	Reason    *string
+}
 
 // AdvanceClockInput is the input of AdvanceClock.
 type AdvanceClockInput struct {
@@ -16,6 +55,71 @@ type AdvanceClockOutput struct {
 	Now *time.Time
 }
 
+// CreateAccountInput is the input of CreateAccount.
+type CreateAccountInput struct {
+	Name string
+}
+
+// CreateAccountOutput is the output of CreateAccount.
+type CreateAccountOutput struct {
+	AccountId       *string
+	AccessKeyId     *string
+	SecretAccessKey *api.SensitiveString
+}
+
+// CreateRootAccessKeyInput is the input of CreateRootAccessKey.
+type CreateRootAccessKeyInput struct {
+	Account         string
+	ReplaceExisting *bool
+}
+
+// CreateRootAccessKeyOutput is the output of CreateRootAccessKey.
+type CreateRootAccessKeyOutput struct {
+	AccountId       *string
+	AccessKeyId     *string
+	SecretAccessKey *api.SensitiveString
+}
+
+// DeleteAccountGuardrailInput is the input of DeleteAccountGuardrail.
+type DeleteAccountGuardrailInput struct {
+	Account string
+}
+
+// DeleteAccountGuardrailOutput is the output of DeleteAccountGuardrail.
+type DeleteAccountGuardrailOutput struct {
+}
+
+// ExplainAccessInput is the input of ExplainAccess.
+type ExplainAccessInput struct {
+	Principal string
+	Action    string
+	Resource  string
+	Context   []ContextEntry
+}
+
+// ExplainAccessOutput is the output of ExplainAccess.
+type ExplainAccessOutput struct {
+	Principal  *string
+	Action     *string
+	Resource   *string
+	Decision   *string
+	Reason     *string
+	Policy     *string
+	Statement  *string
+	Statements []ConsideredStatement
+}
+
+// GetAccountGuardrailInput is the input of GetAccountGuardrail.
+type GetAccountGuardrailInput struct {
+	Account string
+}
+
+// GetAccountGuardrailOutput is the output of GetAccountGuardrail.
+type GetAccountGuardrailOutput struct {
+	AccountId      *string
+	PolicyDocument *string
+}
+
 // GetClockInput is the input of GetClock.
 type GetClockInput struct {
 }
@@ -24,4 +128,42 @@ type GetClockInput struct {
 type GetClockOutput struct {
 	Now    *time.Time
 	Offset *string
+}
+
+// ListAccountsInput is the input of ListAccounts.
+type ListAccountsInput struct {
+	MaxResults *int32
+	NextToken  *string
+}
+
+// ListAccountsOutput is the output of ListAccounts.
+type ListAccountsOutput struct {
+	Accounts  []Account
+	NextToken *string
+}
+
+// PutAccountGuardrailInput is the input of PutAccountGuardrail.
+type PutAccountGuardrailInput struct {
+	Account        string
+	PolicyDocument string
+}
+
+// PutAccountGuardrailOutput is the output of PutAccountGuardrail.
+type PutAccountGuardrailOutput struct {
+}
+
+// WhoCanInput is the input of WhoCan.
+type WhoCanInput struct {
+	Action     string
+	Resource   string
+	MaxResults *int32
+	NextToken  *string
+}
+
+// WhoCanOutput is the output of WhoCan.
+type WhoCanOutput struct {
+	Action    *string
+	Resource  *string
+	Grants    []Grant
+	NextToken *string
 }

@@ -92,7 +92,7 @@ func emitTypes(b *bytes.Buffer, s *service) {
 			}
 			fmt.Fprintf(&body, "// %s %s.\ntype %s struct {\n", t.name, doc, t.name)
 			for _, f := range t.fields {
-				fmt.Fprintf(&body, "%s %s\n", f.name, goField(f))
+				fmt.Fprintf(&body, "%s %s\n", goName(f.name), goField(f))
 			}
 			body.WriteString("}\n\n")
 		}
@@ -118,6 +118,9 @@ func camel(v string) string {
 	}
 	return out.String()
 }
+
+// goName is the name of the Go field of a member; a few members begin in lower case.
+func goName(member string) string { return strings.ToUpper(member[:1]) + member[1:] }
 
 // goType is the Go type of a value that is present.
 func goType(t *typ) string {
@@ -185,13 +188,16 @@ func emitShapes(b *bytes.Buffer, s *service) {
 		if t.pattern != "" {
 			patterns = true
 			fmt.Fprintf(&body, ", PatternAs: %s, Pattern: regexp.MustCompile(%s)",
-				quote(t.pattern), quote(`\A(?:`+t.pattern+`)\z`))
+				quote(t.pattern), quote(`\A(?:`+goPattern(t.pattern)+`)\z`))
 		}
 		if len(t.enum) > 0 {
 			fmt.Fprintf(&body, ", Enum: %#v", t.enum)
 		}
 		if t.sensitive {
 			body.WriteString(", Sensitive: true")
+		}
+		if t.quiet {
+			body.WriteString(", Quiet: true")
 		}
 		if t.kind == "struct" {
 			fmt.Fprintf(&body, ", Type: reflect.TypeFor[%s]()", t.name)
@@ -239,8 +245,15 @@ func quote(s string) string {
 func emitOperations(b *bytes.Buffer, s *service) {
 	emitImports(b, "arca/internal/api")
 	b.WriteString("// Service describes the whole service.\nvar Service = api.NewService(api.Service{\n")
-	fmt.Fprintf(b, "Name: %q,\nTargetPrefix: %q,\nVersion: %q,\nProtocol: api.%s,\nEventSource: %q,\nInternalError: %s,\n",
-		s.name, s.target, s.version, protocols[s.protocol], s.events, s.internal)
+	fmt.Fprintf(b, "Name: %q,\n", s.name)
+	if s.target != "" {
+		fmt.Fprintf(b, "TargetPrefix: %q,\n", s.target)
+	}
+	if s.namespace != "" {
+		fmt.Fprintf(b, "Namespace: %q,\n", s.namespace)
+	}
+	fmt.Fprintf(b, "Version: %q,\nProtocol: api.%s,\nEventSource: %q,\nInternalError: %s,\n",
+		s.version, protocols[s.protocol], s.events, s.internal)
 	b.WriteString("Operations: []*api.Operation{\n")
 	for _, op := range s.ops {
 		fmt.Fprintf(b, "Op%s,\n", op.name)
@@ -250,6 +263,15 @@ func emitOperations(b *bytes.Buffer, s *service) {
 		fmt.Fprintf(b, "Op%s = &api.Operation{\nName: %q,\n", op.name, op.name)
 		if op.readOnly {
 			b.WriteString("ReadOnly: true,\n")
+		}
+		if op.unsigned {
+			b.WriteString("Unsigned: true,\n")
+		}
+		if op.recorded {
+			b.WriteString("Recorded: true,\n")
+		}
+		if !op.result {
+			b.WriteString("NoResult: true,\n")
 		}
 		fmt.Fprintf(b, "Input: shape%sInput,\nOutput: shape%sOutput,\n", op.name, op.name)
 		if len(op.errors) > 0 {

@@ -100,6 +100,8 @@ func TestParseRefuses(t *testing.T) {
 		{"map with other keys", "struct S\n  M map<long, string>", "keys must be strings"},
 		{"renaming", "type A string\ntype B A", "only renames"},
 		{"bad service line", "service y\n  colour blue", "bad service line"},
+		{"unknown mark of an operation", "op O loud", `unexpected "loud"`},
+		{"bad pattern in Java's spelling", "type A string pattern `[\\u0041`", "missing closing ]"},
 		{"unclosed list", "type A list<string", `">" expected`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -122,6 +124,50 @@ func TestServiceHeaderMustBeWhole(t *testing.T) {
 		}
 		if _, err := parse("x.api", strings.Replace(header, line, "", 1)); err == nil {
 			t.Errorf("a service without %q is accepted", strings.TrimSpace(line))
+		}
+	}
+}
+
+// TestQueryService reads what only descriptions of Query services have.
+func TestQueryService(t *testing.T) {
+	head := strings.Replace(strings.Replace(header, "json1.1", "query", 1), "target   X", "namespace https://x.example/", 1)
+	svc, err := parse("x.api", head+`
+type State string quiet enum On Off
+op Put unsigned
+  in   descr! string pattern `+"`[\\u0020-\\u007E\\u10000-\\u10FFFF]+`"+` | State State
+op Touch
+  in
+  out
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put, touch := svc.ops[0], svc.ops[1]
+	if !put.unsigned || put.result || touch.unsigned || !touch.result || !svc.byName["State"].quiet {
+		t.Errorf("operations = %+v, %+v", put, touch)
+	}
+	files, err := emit(svc, "x.api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, parts := range map[string][]string{
+		"operations.go": {`Namespace:     "https://x.example/"`, "Unsigned: true", "NoResult: true"},
+		"types.go":      {"Descr string"},
+		"shapes.go": {`{Name: "descr", Index: 0`, "PatternAs: `[\\u0020-\\u007E\\u10000-\\u10FFFF]+`",
+			"MustCompile(`\\A(?:[\\x{0020}-\\x{007E}\\x{10000}-\\x{10FFFF}]+)\\z`)", "Quiet: true"},
+	} {
+		for _, part := range parts {
+			if !strings.Contains(string(files[file]), part) {
+				t.Errorf("%s lacks %s:\n%s", file, part, files[file])
+			}
+		}
+	}
+	for _, bad := range []string{
+		strings.Replace(head, "namespace https://x.example/", "target X", 1),
+		strings.Replace(header, "target   X", "target X\n  namespace https://x.example/", 1),
+	} {
+		if _, err := parse("x.api", bad); err == nil || !strings.Contains(err.Error(), "belongs to") {
+			t.Errorf("parse() = %v, want a refusal of\n%s", err, bad)
 		}
 	}
 }

@@ -10,14 +10,19 @@ import (
 // A description is lines; # begins a comment. A line that starts in the first
 // column opens a declaration, an indented one continues it:
 //
-//	service NAME            then key-value lines: package, target, version, protocol,
-//	                        events (CloudTrail's eventSource), internal (the code of an
-//	                        unexpected failure), common (codes of package api that the
-//	                        service answers with although its model does not list them)
+//	service NAME            then key-value lines: package, target (JSON 1.1) or
+//	                        namespace (Query), version, protocol, events (CloudTrail's
+//	                        eventSource), internal (the code of an unexpected failure),
+//	                        common (codes of package api that the service answers with
+//	                        although its model does not list them)
 //	error NAME STATUS
 //	type NAME TYPE
 //	struct NAME             then lines of members
-//	op NAME [readonly]      then the sections in, out (members) and err (code names)
+//	op NAME [readonly] [unsigned] [recorded]
+//	                        then the sections in, out (members) and err (code names);
+//	                        unsigned: anybody may call it; recorded: audit records show
+//	                        the answer although it is readonly. A Query operation without
+//	                        the section out has no result element in its answers
 //
 // Members are NAME TYPE, or NAME! TYPE when required, parted by | or by the line's
 // end. A TYPE is string, blob, bool, integer, long, time, list<TYPE>,
@@ -25,19 +30,21 @@ import (
 //
 //	MIN..MAX   length, or value of a number; either side may be empty
 //	sensitive  never shown, logged or audited
+//	quiet      error texts do not repeat the value
 //	token      the client library fills it with a fresh UUID when absent
 //	plain      AWS cannot tell absent from zero: audit records always show it
-//	pattern `RE`
+//	pattern `RE`   as AWS publishes it: Java's, of which \uXXXX is translated
 //	enum A B C (last)
 
 // service is a parsed description.
 type service struct {
-	name, pkg, target, version, protocol, events, internal string
-	common                                                 []string
-	errors                                                 []errorCode
-	types                                                  []*typ // named types, in order of declaration
-	ops                                                    []*operation
-	byName                                                 map[string]*typ
+	name, pkg, target, namespace, version, protocol, events, internal string
+
+	common []string
+	errors []errorCode
+	types  []*typ // named types, in order of declaration
+	ops    []*operation
+	byName map[string]*typ
 }
 
 type errorCode struct {
@@ -48,6 +55,9 @@ type errorCode struct {
 type operation struct {
 	name     string
 	readOnly bool
+	unsigned bool
+	recorded bool
+	result   bool // has the section out
 	in, out  *typ
 	errors   []string
 }
@@ -64,6 +74,7 @@ type typ struct {
 	pattern        string
 	enum           []string
 	sensitive      bool
+	quiet          bool
 	// Marks of the member written together with the type; members takes them over.
 	token, plain bool
 	fields       []field
@@ -190,10 +201,16 @@ func (p *parser) declaration(toks []string) error {
 		op.in = &typ{name: name + "Input", kind: "struct", doc: "is the input of " + name}
 		op.out = &typ{name: name + "Output", kind: "struct", doc: "is the output of " + name}
 		for _, w := range rest {
-			if w != "readonly" {
+			switch w {
+			case "readonly":
+				op.readOnly = true
+			case "unsigned":
+				op.unsigned = true
+			case "recorded":
+				op.recorded = true
+			default:
 				return fmt.Errorf("unexpected %q", w)
 			}
-			op.readOnly = true
 		}
 		p.svc.ops = append(p.svc.ops, op)
 		p.section = p.operationLines(op)
@@ -209,8 +226,9 @@ func (p *parser) serviceLine(toks []string) error {
 		return nil
 	}
 	dst, ok := map[string]*string{
-		"package": &p.svc.pkg, "target": &p.svc.target, "version": &p.svc.version,
-		"protocol": &p.svc.protocol, "events": &p.svc.events, "internal": &p.svc.internal,
+		"package": &p.svc.pkg, "target": &p.svc.target, "namespace": &p.svc.namespace,
+		"version": &p.svc.version, "protocol": &p.svc.protocol, "events": &p.svc.events,
+		"internal": &p.svc.internal,
 	}[toks[0]]
 	if !ok || len(toks) != 2 {
 		return fmt.Errorf("bad service line %q", strings.Join(toks, " "))
@@ -232,6 +250,7 @@ func (p *parser) operationLines(op *operation) func([]string) error {
 		case "in":
 			return p.members(op.in, toks)
 		case "out":
+			op.result = true
 			return p.members(op.out, toks)
 		case "err":
 			op.errors = append(op.errors, toks...)
@@ -322,10 +341,12 @@ func (p *parser) typeExpr(toks []string) (*typ, []string, error) {
 			t.plain = true
 		case w == "sensitive" && t.ref == "":
 			t.sensitive = true
+		case w == "quiet" && t.ref == "":
+			t.quiet = true
 		case w == "pattern" && t.kind == "string" && len(toks) > 1 && toks[1][0] == '`':
 			toks = toks[1:]
 			t.pattern = toks[0][1:]
-			if _, err := regexp.Compile(t.pattern); err != nil {
+			if _, err := regexp.Compile(goPattern(t.pattern)); err != nil {
 				return nil, nil, err
 			}
 		case w == "enum" && t.kind == "string":
@@ -348,6 +369,12 @@ func (p *parser) typeExpr(toks []string) (*typ, []string, error) {
 	}
 	return t, toks, nil
 }
+
+var codeUnit = regexp.MustCompile(`\\u([0-9A-Fa-f]{4,6})`)
+
+// goPattern writes a published pattern in Go's syntax. Five and six digits are what
+// the publishers mean where they wrote them, although Java would read four.
+func goPattern(p string) string { return codeUnit.ReplaceAllString(p, `\x{$1}`) }
 
 func expect(toks []string, want string) ([]string, error) {
 	if len(toks) == 0 || toks[0] != want {

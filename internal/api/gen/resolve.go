@@ -28,8 +28,11 @@ func (s *service) resolve() error {
 	if _, ok := protocols[s.protocol]; !ok {
 		return fmt.Errorf("unknown protocol %q", s.protocol)
 	}
-	if s.protocol == "json1.1" && s.target == "" {
-		return fmt.Errorf("the service has no target")
+	if (s.protocol == "json1.1") != (s.target != "") {
+		return fmt.Errorf("a target belongs to json1.1 and to nothing else")
+	}
+	if (s.protocol == "query") != (s.namespace != "") {
+		return fmt.Errorf("a namespace belongs to query and to nothing else")
 	}
 	// Declared types first, so that inline ones find their names taken.
 	for _, t := range slices.Clone(s.types) {
@@ -126,7 +129,7 @@ func (s *service) resolveRef(t *typ, fallback string) (*typ, error) {
 
 // unconstrained reports whether t is a scalar without any constraint.
 func (t *typ) unconstrained() bool {
-	return plainNames[t.kind] != "" && !t.hasMin && !t.hasMax && t.pattern == "" && t.enum == nil && !t.sensitive
+	return plainNames[t.kind] != "" && !t.hasMin && !t.hasMax && t.pattern == "" && t.enum == nil && !t.sensitive && !t.quiet
 }
 
 var plainNames = map[string]string{
