@@ -153,7 +153,7 @@ func (s *Service) fill(r *request, v *store.Snap, caller *call.Principal, b *bun
 		Caller: policyCaller(caller), Context: &r.facts, ResourceDecides: ck.ResourceDecides,
 	}
 	r.policies = policy.Policies{
-		Guardrails: b.guardrails, Resource: s.resourceSource(ck),
+		Guardrails: b.guardrails, Resource: s.resourceSource(ck, caller, account),
 		HasBoundary: b.hasBoundary, Boundary: b.boundary, Identity: b.identity,
 	}
 	if session := caller.Session; session != nil && len(session.Policies)+len(session.PolicyARNs) > 0 {
@@ -183,7 +183,7 @@ func policyCaller(p *call.Principal) policy.Caller {
 }
 
 // resourceSource is the policy of the resource that a check is about.
-func (s *Service) resourceSource(ck *call.Check) policy.Source {
+func (s *Service) resourceSource(ck *call.Check, caller *call.Principal, account string) policy.Source {
 	if ck.ResourcePolicy == "" {
 		return policy.Source{}
 	}
@@ -192,6 +192,9 @@ func (s *Service) resourceSource(ck *call.Check) policy.Source {
 		compile, name = s.policies.Trust, "trust policy"
 	}
 	p, err := compile(ck.ResourcePolicy)
+	if err != nil && caller.Type == call.Root && caller.Account == account && ck.Action == "secretsmanager:DeleteResourcePolicy" {
+		return policy.Source{} // somebody must be able to mend it
+	}
 	if err != nil {
 		return policy.Source{Policy: s.denyAll, Name: name + ", which cannot be understood"}
 	}

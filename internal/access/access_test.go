@@ -294,6 +294,18 @@ func TestUnreadableResourcePolicy(t *testing.T) {
 		if err == nil || !strings.HasSuffix(err.Error(), resourceDeny) {
 			t.Errorf("%s: %v", p.ARN, err)
 		}
+		// Somebody must be able to mend it.
+		err = b.ask(newCall(smapi.OpDeleteResourcePolicy, p), &call.Check{Action: "secretsmanager:DeleteResourcePolicy", Resource: "arn:aws:secretsmanager:r:111111111111:secret:x-abcdef", ResourcePolicy: "{"})
+		if (err == nil) != (p.Type == call.Root) {
+			t.Errorf("%s deletes it: %v", p.ARN, err)
+		}
+	}
+	// The owner's root can take it away.
+	for p, allowed := range map[*call.Principal]bool{&root: true, &theirRoot: false, new(b.user(root, "v", allow("*", "*"))): false} {
+		ck := &call.Check{Action: "secretsmanager:DeleteResourcePolicy", Resource: "arn:aws:secretsmanager:r:111111111111:secret:x-abcdef", Account: ours, ResourcePolicy: "{"}
+		if err := b.ask(newCall(smapi.OpDeleteResourcePolicy, *p), ck); (err == nil) != allowed {
+			t.Errorf("DeleteResourcePolicy by %s: %v", p.ARN, err)
+		}
 	}
 }
 

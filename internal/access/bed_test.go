@@ -89,7 +89,7 @@ func newBed(t testing.TB, set ...func(c *access.Config)) *bed {
 func newCall(op *api.Operation, caller call.Principal) *call.Call {
 	return &call.Call{
 		Op: op, Now: start, Caller: caller, Partition: "aws", Region: region, RequestID: "r",
-		SourceIP: "192.0.2.10", UserAgent: "test/1", TLS: &call.TLS{Version: "TLSv1.3"},
+		SourceIP: "192.0.2.10", UserAgent: "test/1", TLS: &call.TLS{Version: "TLSv1.3"}, Secure: true,
 	}
 }
 
@@ -235,7 +235,7 @@ func (b *bed) ask(c *call.Call, ck *call.Check) error {
 	return b.access.Authorize(context.Background(), c, ck)
 }
 
-// allows reports what a user with one policy may do whose condition the case is about.
+// key is a condition key of a request.
 func key(name string, values ...string) policy.ContextKey {
 	return policy.ContextKey{Name: name, Values: values}
 }
@@ -272,7 +272,7 @@ func refuse(action, resource string, condition ...string) string {
 	return statement("Deny", "", action, resource, condition...)
 }
 
-// to is the start of a resource policy's statement for a principal, given as JSON.
+// to and notTo are resource policies of one statement, about a principal given as JSON.
 func to(principal, action string, condition ...string) string {
 	return statement("Allow", `"Principal":`+principal+`,`, action, "*", condition...)
 }

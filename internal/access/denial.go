@@ -86,7 +86,8 @@ func isRole(resource string) bool {
 
 // serverDecision decides what is no matter of policies, ok for that only.
 //
-// What GetSessionToken hands out works, without MFA, with every service but IAM.
+// What GetSessionToken hands out works, without MFA, with every service but IAM; and
+// no root may assume a role.
 // Arca's own operations on the server as a whole belong to the root of the management
 // account: no policy hands them on, and no guardrail takes them away, so that a
 // guardrail can always be mended. Looking at the development clock is any root's.
@@ -100,6 +101,8 @@ func (s *Service) serverDecision(v *store.Snap, p *call.Principal, action string
 		// Or a stolen session could be turned into an access key that lasts.
 		// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_getsessiontoken.html
 		d.only = "because credentials of GetSessionToken may not, without MFA"
+	case strings.EqualFold(action, "sts:AssumeRole") && p.Type == call.Root:
+		d.only = "because the root of an account may assume no role"
 	case !strings.EqualFold(service, "arca"), strings.EqualFold(name, "ExplainAccess"), strings.EqualFold(name, "WhoCan"):
 		return d, false
 	case strings.EqualFold(name, "GetClock"):

@@ -8,6 +8,7 @@ import (
 
 	"arca/internal/arn"
 	"arca/internal/call"
+	"arca/internal/iam"
 	"arca/internal/policy"
 	"arca/internal/store"
 )
@@ -80,11 +81,25 @@ func (s *Service) explainOn(v *store.Snap, c *call.Call, q *Question) (*Answer, 
 		return nil, fmt.Errorf("%w: %s", ErrNoPrincipal, b.gone)
 	}
 	ck.Keys = override(ck.Keys, q.Keys)
+	ck.ResourcePolicy = s.shownPolicy(v, ck.ResourcePolicy)
 	r := new(request) // explanations keep what they are given
 	s.fill(r, v, &p, b, &ck)
 	r.facts.ofQuestion(c, &ck)
 	a.Explanation = policy.Explain(&r.request, &r.policies)
 	return a, nil
+}
+
+// shownPolicy is a resource policy with the ARNs of principals that are stored by their
+// unique ids, as far as they exist. It means the same, and people can read it.
+func (s *Service) shownPolicy(v *store.Snap, stored string) string {
+	if stored == "" {
+		return ""
+	}
+	shown, err := policy.Rewrite(stored, func(p policy.Principal) (string, bool) { return s.cfg.IAM.ShowPrincipal(v, p) })
+	if err != nil {
+		return stored
+	}
+	return shown
 }
 
 // ofQuestion adds the time and the region of a request that nobody has sent.
@@ -173,7 +188,22 @@ func (s *Service) iamCheck(v *store.Snap, c *call.Call, action, resource string)
 		}
 		ck.ResourceDecides = assumes
 	}
+	if n.arn == "" && ck.Resource == resource {
+		// It is not there: what it would be without a path.
+		ck.Resource, ck.Account = wouldBeARN(n), n.Account
+	}
 	return ck
+}
+
+// wouldBeARN is the ARN of a principal that does not exist.
+func wouldBeARN(n Name) string {
+	switch n.kind {
+	case call.Root:
+		return iam.RootARN(n.Account)
+	case call.IAMUser:
+		return "arn:aws:iam::" + n.Account + ":user/" + n.name
+	}
+	return "arn:aws:iam::" + n.Account + ":role/" + n.name
 }
 
 // assumesRole reports whether the trust policy of a role decides on an action.

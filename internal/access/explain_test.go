@@ -112,6 +112,11 @@ func TestExplain(t *testing.T) {
 	b.secret(root, "MyApp/db", "")
 	b.user(root, "alice", allow("secretsmanager:GetSecretValue", "arn:aws:secretsmanager:*:*:secret:MyApp/*", `{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`))
 	roleARN := b.role(root, "deploy")
+	bob := b.user(root, "boB")
+	must[iamapi.CreateRoleOutput](b, iamapi.OpCreateRole, &iamapi.CreateRoleInput{
+		RoleName:                 "trusting",
+		AssumeRolePolicyDocument: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + bob.ARN + `"},"Action":"sts:AssumeRole"}}`,
+	}, root)
 	for name, tt := range map[string]struct {
 		principal, action, resource string
 		keys                        []policy.ContextKey
@@ -132,6 +137,12 @@ func TestExplain(t *testing.T) {
 			[]string{"because no identity-based policy allows the sts:AssumeRole action", "it names the account"}, "arn:aws:iam::111111111111:user/alice"},
 		"root": {"root", "secretsmanager:DeleteSecret", "MyApp/db", nil,
 			[]string{"allowed, since the root of an account needs no identity-based policy"}, root.ARN},
+		"role that trusts another": {"user/alice", "sts:AssumeRole", "role/trusting", nil,
+			[]string{"because no role trust policy allows the sts:AssumeRole action", "user/alice is not among arn:aws:iam::111111111111:user/boB"}, "arn:aws:iam::111111111111:user/alice"},
+		"role that is not there": {"user/alice", "sts:AssumeRole", "role/none", nil,
+			[]string{"because no role trust policy allows the sts:AssumeRole action"}, "arn:aws:iam::111111111111:user/alice"},
+		"role for the root": {"root", "sts:AssumeRole", "role/deploy", nil,
+			[]string{"denied because the root of an account may assume no role"}, root.ARN},
 		"in other letters": {"user/alice", "ARCA:createAccount", "*", nil,
 			[]string{"denied because only the root of the management account may"}, "arn:aws:iam::111111111111:user/alice"},
 		"the server's own operations": {"222222222222", "arca:CreateAccount", "*", nil,
@@ -156,7 +167,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	for _, principal := range []string{
-		"user/bob", "role/bob", "333333333333", "arn:aws:iam::111111111111:user/path/alice", "arn:aws:iam::333333333333:user/alice",
+		"user/carol", "role/bob", "333333333333", "arn:aws:iam::111111111111:user/path/alice", "arn:aws:iam::333333333333:user/alice",
 		"arn:aws:sts::111111111111:assumed-role/Deploy/x",
 	} {
 		if _, err := b.explain(principal, "a:B", "*"); !errors.Is(err, access.ErrNoPrincipal) {
@@ -319,7 +330,7 @@ func TestWhoCanIsTrue(t *testing.T) {
 				ck.Keys = append(ck.Keys, key("secretsmanager:VersionStage", "AWSPREVIOUS"), key("secretsmanager:VersionId", "x"))
 			}
 			if variant&4 != 0 {
-				c.TLS = nil
+				c.Secure = false
 			}
 			if variant&8 != 0 {
 				c.Now = c.Now.AddDate(10, 0, 0)

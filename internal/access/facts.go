@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"arca/internal/call"
 	"arca/internal/iam"
@@ -34,7 +35,7 @@ type facts struct {
 // that was moved moves conditions on dates with it. When a session began is real time.
 func (f *facts) ofCall(c *call.Call) {
 	f.now, f.region = c.Now, c.Region
-	f.known, f.tls, f.sourceIP, f.userAgent = true, c.TLS != nil, c.SourceIP, c.UserAgent
+	f.known, f.tls, f.sourceIP, f.userAgent = true, c.Secure, c.SourceIP, c.UserAgent
 }
 
 // dateForm is how condition keys write times.
@@ -46,7 +47,7 @@ const principalTag = "aws:principaltag/"
 func (f *facts) Lookup(dst []string, key string) ([]string, bool) {
 	found := false
 	for i := range f.keys {
-		if k := &f.keys[i]; len(k.Name) == len(key) && strings.EqualFold(k.Name, key) {
+		if k := &f.keys[i]; sameKey(k.Name, key) {
 			dst, found = append(dst, k.Values...), true
 		}
 	}
@@ -59,12 +60,28 @@ func (f *facts) Lookup(dst []string, key string) ([]string, bool) {
 	}
 	if session := f.caller.Session; session != nil {
 		for i := range session.Claims {
-			if k := &session.Claims[i]; strings.EqualFold(k.Name, key) {
+			if k := &session.Claims[i]; sameKey(k.Name, key) {
 				return append(dst, k.Values...), true
 			}
 		}
 	}
 	return dst, false
+}
+
+// sameKey reports whether two names of a condition key, or two keys of tags, are the
+// same. There is one rule for all of them, wherever they are compared: a tag that one
+// place takes for the same and the next for another could be set past a condition on it.
+func sameKey(a, b string) bool {
+	if a == "" || b == "" {
+		return a == b
+	}
+	// Most names differ in their last letter already. Beyond ASCII, letters of different
+	// length can be the same.
+	x, y := a[len(a)-1], b[len(b)-1]
+	if x < utf8.RuneSelf && y < utf8.RuneSelf && x|0x20 != y|0x20 {
+		return false
+	}
+	return strings.EqualFold(a, b)
 }
 
 // global is the value of a key that AWS adds to the requests of every service. What is
@@ -137,6 +154,9 @@ func (f *facts) ofCaller(key string) (value string, ok bool) {
 	}
 	switch key {
 	case "aws:tokenissuetime":
+		if session.Issued.IsZero() { // one that somebody only asks about begins now
+			return f.now.UTC().Format(dateForm), !f.now.IsZero()
+		}
 		return session.Issued.UTC().Format(dateForm), true
 	case "aws:multifactorauthpresent":
 		return "false", true // there are no devices
@@ -165,13 +185,13 @@ func principalType(t call.PrincipalType) (string, bool) {
 func (f *facts) principalTag(key string) (string, bool) {
 	if f.caller.Session != nil {
 		for _, t := range f.caller.Session.Tags {
-			if strings.EqualFold(t.Key, key) {
+			if sameKey(t.Key, key) {
 				return t.Value, true
 			}
 		}
 	}
 	for _, t := range f.tags {
-		if strings.EqualFold(t.Key, key) {
+		if sameKey(t.Key, key) {
 			return t.Value, true
 		}
 	}

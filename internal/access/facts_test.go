@@ -75,12 +75,13 @@ func TestContextKeys(t *testing.T) {
 		{"aws:AssumedRoot", same(absent)},
 		{"secretsmanager:VersionStage", same("AWSCURRENT,x")},
 		{"secretsmanager:versionstage", same("AWSCURRENT,x")},
+		{"aws:resourcetag/K", same("kelvin")}, // the sign for kelvin is another spelling of k
 		{"secretsmanager:VersionId", same(absent)},
 		{"other", same(absent)},
 	} {
 		for i, p := range callers {
 			ck := &call.Check{Action: "secretsmanager:GetSecretValue", Resource: "*", Account: theirs,
-				Keys: []policy.ContextKey{key("secretsmanager:VersionStage", "AWSCURRENT", "x")}}
+				Keys: []policy.ContextKey{key("secretsmanager:VersionStage", "AWSCURRENT", "x"), key("aws:ResourceTag/\u212a", "kelvin")}}
 			var got []string
 			var ok bool
 			b.view(func(v *store.Snap) {
@@ -119,7 +120,7 @@ func TestKeysOfTheOperationComeFirst(t *testing.T) {
 func TestContextKeysOfOthers(t *testing.T) {
 	b := newBed(t)
 	c := newCall(smapi.OpListSecrets, root)
-	c.TLS, c.SourceIP, c.UserAgent = nil, "", ""
+	c.Secure, c.SourceIP, c.UserAgent = false, "", ""
 	for k, want := range map[string]string{"aws:securetransport": "false", "aws:sourceip": "-", "aws:useragent": "-", "aws:resourceaccount": ours} {
 		var got []string
 		var ok bool

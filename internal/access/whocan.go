@@ -213,7 +213,7 @@ type subject struct {
 // subjects lists whom an Allow of the resource's policy names and nobody else on this
 // page's list stands for, each once, in the order of the text.
 func (l *lister) subjects() (list []subject) {
-	src := l.s.resourceSource(l.ck)
+	src := l.s.resourceSource(l.ck, &call.Principal{}, "")
 	if src.Policy == nil {
 		return nil
 	}

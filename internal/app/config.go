@@ -37,8 +37,8 @@ type Config struct {
 	Hosts []string `toml:"hosts"`
 	// Regions that are served [regions]. Default: every region of AWS's list.
 	Regions []string `toml:"regions"`
-	// TrustedProxies are addresses or networks whose X-Forwarded-For is believed
-	// [trusted_proxies].
+	// TrustedProxies are addresses or networks whose X-Forwarded-For and
+	// X-Forwarded-Proto are believed [trusted_proxies].
 	TrustedProxies []string `toml:"trusted_proxies"`
 	// Account is the 12-digit id of the first account [account]. Default: drawn at random
 	// when the store is created. Data that was set up for another account is refused.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"arca/internal/api"
+	"arca/internal/audit"
 	"arca/internal/policy"
 	"arca/internal/store"
 )
@@ -90,7 +91,8 @@ type Call struct {
 	SourceIP  string // without port
 	UserAgent string
 	Host      string
-	TLS       *TLS // nil without TLS
+	TLS       *TLS // nil without TLS between the client, or its proxy, and this server
+	Secure    bool // TLS from the client to this server or to a proxy that is trusted
 
 	state
 }
@@ -110,6 +112,8 @@ type state struct {
 	effect  uint64
 	changes []store.Change
 	events  []ServiceEvent
+	// resources are what NoteResource was told.
+	resources []audit.Resource
 	// subLines are the finished records of sub-calls, newest last; subOpen is how many
 	// are not finished.
 	subLines [][]byte
@@ -181,6 +185,12 @@ func (c *Call) NoteDenial(d Denial) {
 	if c.denial == nil {
 		c.denial = &d
 	}
+}
+
+// NoteResource puts a resource into the audit record of the call, with its type as
+// CloudTrail names it, e.g. "AWS::IAM::Role".
+func (c *Call) NoteResource(account, kind, arn string) {
+	c.resources = append(c.resources, audit.Resource{AccountID: account, Type: kind, ARN: arn})
 }
 
 // NoDecision says that AWS lets every verified caller do this, and why.
@@ -257,7 +267,7 @@ func (c *Call) ServiceEvent(e ServiceEvent) { c.events = append(c.events, e) }
 func (c *Call) SubCall(op *api.Operation, in any) *Call {
 	sub := &Call{
 		Op: op, Now: c.Now, Caller: c.Caller, Partition: c.Partition, Region: c.Region,
-		RequestID: c.RequestID, SourceIP: c.SourceIP, UserAgent: c.UserAgent, Host: c.Host, TLS: c.TLS,
+		RequestID: c.RequestID, SourceIP: c.SourceIP, UserAgent: c.UserAgent, Host: c.Host, TLS: c.TLS, Secure: c.Secure,
 	}
 	sub.state = state{d: c.d, in: in, eventID: newEventID(), parent: c}
 	c.subOpen++

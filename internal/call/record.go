@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"arca/internal/api"
@@ -45,6 +47,7 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 		RecipientAccountID: c.Caller.Account,
 		Identity:           c.Caller.identity(),
 		Changes:            auditChanges(c.changes),
+		Resources:          c.resources,
 	}
 	if aerr != nil && c.denial != nil {
 		d := audit.Denial(*c.denial)
@@ -57,7 +60,7 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 		r.ResponseElements = api.AppendAuditParameters(nil, c.Op.Output, out)
 	}
 	if aerr != nil {
-		r.ErrorCode, r.ErrorMessage = aerr.Code.Name, aerr.Message
+		r.ErrorCode, r.ErrorMessage = recordedCode(c.Op, aerr.Code), aerr.Message
 	}
 	if c.TLS != nil {
 		r.TLS = &audit.TLSDetails{Version: c.TLS.Version, CipherSuite: c.TLS.CipherSuite, ClientProvidedHostHeader: c.Host}
@@ -65,11 +68,26 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 	return r.AppendLine(make([]byte, 0, lineBytes), c.d.cfg.Store.NodeID())
 }
 
-// identity is the caller as CloudTrail shows it.
+// recordedCode is a code as CloudTrail shows it. On the wire of the Query protocol the
+// exceptions of a service have shorter names than in its model, and records have the
+// model's: NoSuchEntity is recorded as NoSuchEntityException. What is in no model, such
+// as AccessDenied, has one name.
+func recordedCode(op *api.Operation, code *api.Code) string {
+	if op.Service.Protocol != api.Query || strings.HasSuffix(code.Name, "Exception") || !slices.Contains(op.Errors, code) {
+		return code.Name
+	}
+	return code.Name + "Exception"
+}
+
+// identity is the caller as CloudTrail shows it. The bearer of a token belongs to no
+// account: whose role he asks for is in recipientAccountId.
 func (p *Principal) identity() audit.Identity {
 	id := audit.Identity{
 		Type: string(p.Type), PrincipalID: p.ID, ARN: p.ARN,
 		AccountID: p.Account, AccessKeyID: p.AccessKeyID, UserName: p.UserName, IdentityProvider: p.Provider,
+	}
+	if p.Type == WebIdentityUser {
+		id.AccountID = ""
 	}
 	s := p.Session
 	if s == nil {

@@ -185,13 +185,18 @@ func attachedPolicies(pg *pager, p *Policies, prefix *string) []iamapi.AttachedP
 	return append([]iamapi.AttachedPolicy{}, pageOf(pg, all)...)
 }
 
+// boundaryType is what AWS answers with. Its model names another value, which AWS does
+// not use.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_AttachedPermissionsBoundary.html
+const boundaryType = "Policy"
+
 // wireBoundary is the form of a permissions boundary in answers.
 func wireBoundary(arn string) *iamapi.AttachedPermissionsBoundary {
 	if arn == "" {
 		return nil
 	}
 	return &iamapi.AttachedPermissionsBoundary{
-		PermissionsBoundaryType: new(iamapi.PermissionsBoundaryAttachmentTypePermissionsBoundaryPolicy),
+		PermissionsBoundaryType: new(boundaryType),
 		PermissionsBoundaryArn:  &arn,
 	}
 }

@@ -86,12 +86,9 @@ func (c *checker) entity(kind, account, name, uid string, tags []Tag) (of string
 	if n, ok := c.s.names.Get(c.v, nameRecordKey(account, kind, name)); !ok || n.UID != uid {
 		c.problem(of, "its name does not lead to it")
 	}
-	seen := make(map[string]bool)
-	for _, t := range tags {
-		if key := strings.ToLower(t.Key); seen[key] {
+	for i, t := range tags {
+		if slices.ContainsFunc(tags[:i], func(o Tag) bool { return strings.EqualFold(o.Key, t.Key) }) {
 			c.problem(of, "tag %q is there twice", t.Key)
-		} else {
-			seen[key] = true
 		}
 	}
 	return of

@@ -59,6 +59,7 @@ func TestEveryCommitOfRolesPoliciesProviders(t *testing.T) {
 				step{iamapi.OpCreatePolicy, &iamapi.CreatePolicyInput{PolicyName: "p", PolicyDocument: simplePolicy}, iamapi.EntityAlreadyExists},
 				step{iamapi.OpCreateRole, &iamapi.CreateRoleInput{RoleName: "app", AssumeRolePolicyDocument: ownTrust, PermissionsBoundary: &arn}, iamapi.EntityAlreadyExists},
 				step{iamapi.OpUpdateRole, &iamapi.UpdateRoleInput{RoleName: "app", MaxSessionDuration: new(int32(7200))}, nil},
+				step{iamapi.OpUpdateRoleDescription, &iamapi.UpdateRoleDescriptionInput{RoleName: "app", Description: "d"}, nil},
 				step{iamapi.OpUpdateAssumeRolePolicy, &iamapi.UpdateAssumeRolePolicyInput{RoleName: "app", PolicyDocument: trust(`"*"`)}, nil},
 				step{iamapi.OpTagRole, &iamapi.TagRoleInput{RoleName: "app", Tags: tags("k", "v", "l", "w")}, nil},
 				step{iamapi.OpPutRolePolicy, &iamapi.PutRolePolicyInput{RoleName: "app", PolicyName: "in", PolicyDocument: simplePolicy}, nil},
@@ -133,11 +134,13 @@ func TestEveryCommitOfRolesPoliciesProviders(t *testing.T) {
 				step{iamapi.OpAddClientIDToOpenIDConnectProvider, &iamapi.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: issuerARN, ClientID: "two"}, nil},
 				step{iamapi.OpRemoveClientIDFromOpenIDConnectProvider, &iamapi.RemoveClientIDFromOpenIDConnectProviderInput{OpenIDConnectProviderArn: issuerARN, ClientID: "one"}, nil},
 				step{iamapi.OpUpdateOpenIDConnectProviderThumbprint, &iamapi.UpdateOpenIDConnectProviderThumbprintInput{OpenIDConnectProviderArn: issuerARN, ThumbprintList: []string{thumb}}, nil},
+				step{iamapi.OpTagOpenIDConnectProvider, &iamapi.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: issuerARN, Tags: tags("a", "b", "c", "d")}, nil},
+				step{iamapi.OpUntagOpenIDConnectProvider, &iamapi.UntagOpenIDConnectProviderInput{OpenIDConnectProviderArn: issuerARN, TagKeys: []string{"a"}}, nil},
 				step{iamapi.OpDeleteOpenIDConnectProvider, &iamapi.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: strings.Replace(issuerARN, "token.issuer.example/group/project", "second.example", 1)}, nil},
 			),
 			func(t *testing.T, h *house) {
 				got := h.getProvider(t, issuerARN)
-				if cmp.Diff([]string{"two"}, got.ClientIDList) != "" || len(got.ThumbprintList) != 1 {
+				if cmp.Diff([]string{"two"}, got.ClientIDList) != "" || len(got.ThumbprintList) != 1 || cmp.Diff(tags("c", "d"), got.Tags) != "" {
 					t.Errorf("provider %+v", got)
 				}
 				n := 0

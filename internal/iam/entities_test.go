@@ -12,6 +12,7 @@ func aboutRole(name string) map[*api.Operation]any {
 	return map[*api.Operation]any{
 		iamapi.OpGetRole:                       &iamapi.GetRoleInput{RoleName: name},
 		iamapi.OpUpdateRole:                    &iamapi.UpdateRoleInput{RoleName: name},
+		iamapi.OpUpdateRoleDescription:         &iamapi.UpdateRoleDescriptionInput{RoleName: name, Description: "d"},
 		iamapi.OpUpdateAssumeRolePolicy:        &iamapi.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: ownTrust},
 		iamapi.OpDeleteRole:                    &iamapi.DeleteRoleInput{RoleName: name},
 		iamapi.OpTagRole:                       &iamapi.TagRoleInput{RoleName: name, Tags: tags("a", "b")},
@@ -55,6 +56,9 @@ func aboutProvider(arn string) map[*api.Operation]any {
 		iamapi.OpUpdateOpenIDConnectProviderThumbprint:   &iamapi.UpdateOpenIDConnectProviderThumbprintInput{OpenIDConnectProviderArn: arn, ThumbprintList: []string{thumb}},
 		iamapi.OpAddClientIDToOpenIDConnectProvider:      &iamapi.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: "x"},
 		iamapi.OpRemoveClientIDFromOpenIDConnectProvider: &iamapi.RemoveClientIDFromOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: "x"},
+		iamapi.OpTagOpenIDConnectProvider:                &iamapi.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, Tags: tags("a", "b")},
+		iamapi.OpUntagOpenIDConnectProvider:              &iamapi.UntagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, TagKeys: []string{"a"}},
+		iamapi.OpListOpenIDConnectProviderTags:           &iamapi.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: arn},
 	}
 }
 

@@ -63,6 +63,7 @@ func inputs() map[*api.Operation]any {
 		iamapi.OpCreateRole:                    &iamapi.CreateRoleInput{RoleName: "x", Path: new("/p/"), AssumeRolePolicyDocument: doc},
 		iamapi.OpGetRole:                       &iamapi.GetRoleInput{RoleName: "x"},
 		iamapi.OpUpdateRole:                    &iamapi.UpdateRoleInput{RoleName: "x", Description: new("d")},
+		iamapi.OpUpdateRoleDescription:         &iamapi.UpdateRoleDescriptionInput{RoleName: "x", Description: "d"},
 		iamapi.OpUpdateAssumeRolePolicy:        &iamapi.UpdateAssumeRolePolicyInput{RoleName: "x", PolicyDocument: doc},
 		iamapi.OpDeleteRole:                    &iamapi.DeleteRoleInput{RoleName: "x"},
 		iamapi.OpListRoles:                     &iamapi.ListRolesInput{},
@@ -101,6 +102,9 @@ func inputs() map[*api.Operation]any {
 		iamapi.OpUpdateOpenIDConnectProviderThumbprint:   &iamapi.UpdateOpenIDConnectProviderThumbprintInput{OpenIDConnectProviderArn: providerARN, ThumbprintList: []string{}},
 		iamapi.OpAddClientIDToOpenIDConnectProvider:      &iamapi.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN, ClientID: "c"},
 		iamapi.OpRemoveClientIDFromOpenIDConnectProvider: &iamapi.RemoveClientIDFromOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN, ClientID: "c"},
+		iamapi.OpTagOpenIDConnectProvider:                &iamapi.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN, Tags: tags("k", "v")},
+		iamapi.OpUntagOpenIDConnectProvider:              &iamapi.UntagOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN, TagKeys: []string{"k"}},
+		iamapi.OpListOpenIDConnectProviderTags:           &iamapi.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: providerARN},
 		iamapi.OpGetAccountAuthorizationDetails:          &iamapi.GetAccountAuthorizationDetailsInput{},
 	}
 }

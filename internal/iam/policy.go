@@ -140,7 +140,7 @@ func (s *Service) CreatePolicy(ctx context.Context, c *call.Call, in *iamapi.Cre
 	}
 	var out *iamapi.CreatePolicyOutput
 	err := c.Update(ctx, s.store, func(tx *store.Tx) error {
-		itself := entity{arn: fresh.ARN(), shown: kindPolicy + " " + fresh.ARN(), snap: tx.Snap}
+		itself := entity{arn: fresh.ARN(), shown: kindPolicy + " " + fresh.Name, snap: tx.Snap}
 		if err := authorize(ctx, c, "CreatePolicy", itself, requestTags(in.Tags)...); err != nil {
 			return err
 		}

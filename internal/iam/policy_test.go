@@ -57,6 +57,9 @@ func TestPolicyLifecycle(t *testing.T) {
 	if diff := cmp.Diff(want, created); diff != "" {
 		t.Errorf("CreatePolicy (-want +got):\n%s", diff)
 	}
+	if asked := h.questions(); asked[0].Resource != *created.Arn || asked[0].Shown != "policy Readers" {
+		t.Errorf("asked about %s, shown as %s", asked[0].Resource, asked[0].Shown)
+	}
 	if !strings.HasPrefix(*created.PolicyId, "ANPA") || len(*created.PolicyId) != 21 {
 		t.Errorf("PolicyId = %s", *created.PolicyId)
 	}

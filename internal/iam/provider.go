@@ -20,6 +20,9 @@ func (s *Service) registerProviders(d *call.Dispatcher) {
 	call.Register(d, iamapi.OpUpdateOpenIDConnectProviderThumbprint, s.UpdateOpenIDConnectProviderThumbprint)
 	call.Register(d, iamapi.OpAddClientIDToOpenIDConnectProvider, s.AddClientIDToOpenIDConnectProvider)
 	call.Register(d, iamapi.OpRemoveClientIDFromOpenIDConnectProvider, s.RemoveClientIDFromOpenIDConnectProvider)
+	call.Register(d, iamapi.OpTagOpenIDConnectProvider, s.TagOpenIDConnectProvider)
+	call.Register(d, iamapi.OpUntagOpenIDConnectProvider, s.UntagOpenIDConnectProvider)
+	call.Register(d, iamapi.OpListOpenIDConnectProviderTags, s.ListOpenIDConnectProviderTags)
 }
 
 // kindProvider is how ARNs call OpenID Connect providers.
@@ -77,9 +80,9 @@ func errNoProvider(providerARN string) error {
 // changeProvider is an operation that changes a provider: after the decision, change
 // gets a copy whose slices are still those of the shared record, and what it returns
 // an error for is not written.
-func (s *Service) changeProvider(ctx context.Context, c *call.Call, action, providerARN string, change func(p *Provider) error) error {
+func (s *Service) changeProvider(ctx context.Context, c *call.Call, action, providerARN string, change func(p *Provider) error, keys ...policy.ContextKey) error {
 	return c.Update(ctx, s.store, func(tx *store.Tx) error {
-		old, err := s.findProvider(ctx, c, tx.Snap, action, providerARN)
+		old, err := s.findProvider(ctx, c, tx.Snap, action, providerARN, keys...)
 		if err != nil {
 			return err
 		}

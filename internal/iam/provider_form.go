@@ -28,6 +28,11 @@ func issuerURL(raw string) (string, error) {
 	if err != nil || u.User != nil || !validHost(u.Hostname()) || !validPort(u.Host, u.Port()) {
 		return "", refused
 	}
+	// Its claims become condition keys that begin with the URL. One word would make them
+	// look like those of a service: sts:ExternalId, aws:SourceVpc.
+	if !strings.ContainsAny(rest, ".:/") {
+		return "", refused
+	}
 	if strings.Contains(rest, "//") || strings.Contains(rest, "/./") || strings.Contains(rest, "/../") {
 		return "", refused
 	}

@@ -138,6 +138,9 @@ func TestProviderARNForm(t *testing.T) {
 	for _, arn := range []string{"arn:aws:iam::" + account + ":saml-provider/x", "arn:aws:iam::aws:oidc-provider/x", "arn:aws:sts::" + account + ":oidc-provider/x"} {
 		want := "InvalidInput: ARN " + arn + " is not valid."
 		h.refused(t, want, iamapi.OpGetOpenIDConnectProvider, &iamapi.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
+		h.refused(t, want, iamapi.OpTagOpenIDConnectProvider, &iamapi.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, Tags: tags("a", "b")})
+		h.refused(t, want, iamapi.OpUntagOpenIDConnectProvider, &iamapi.UntagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, TagKeys: []string{"a"}})
+		h.refused(t, want, iamapi.OpListOpenIDConnectProviderTags, &iamapi.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: arn})
 		h.refused(t, want, iamapi.OpDeleteOpenIDConnectProvider, &iamapi.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
 		h.refused(t, want, iamapi.OpAddClientIDToOpenIDConnectProvider, &iamapi.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: "x"})
 		h.refused(t, want, iamapi.OpRemoveClientIDFromOpenIDConnectProvider, &iamapi.RemoveClientIDFromOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: "x"})
@@ -154,7 +157,8 @@ func TestIssuerURL(t *testing.T) {
 		{"port", "https://issuer.example:8443/realms/one", "issuer.example:8443/realms/one"},
 		{"address", "https://192.0.2.1:8443", "192.0.2.1:8443"},
 		{"IPv6 address", "https://[2001:db8::1]:8443", "[2001:db8::1]:8443"},
-		{"short host", "https://issuer", "issuer"},
+		{"short host", "https://issuer:8443", "issuer:8443"},
+		{"one word, like a service", "https://sts", ""},
 		{"empty", "", ""},
 		{"no scheme", "issuer.example", ""},
 		{"http", "http://issuer.example", ""},
@@ -212,4 +216,38 @@ func FuzzIssuerURL(f *testing.F) {
 			t.Errorf("%q cannot be trusted: %v", raw, err)
 		}
 	})
+}
+
+func TestProviderTags(t *testing.T) {
+	h := newHouse(t, func(q *iam.Quotas) { q.Tags = 2 })
+	arn := h.createProvider(t, issuer)
+	list := func() []iamapi.Tag {
+		t.Helper()
+		return must[iamapi.ListOpenIDConnectProviderTagsOutput](t, h, iamapi.OpListOpenIDConnectProviderTags, &iamapi.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: arn}).Tags
+	}
+	add := func(kv ...string) *iamapi.TagOpenIDConnectProviderInput {
+		return &iamapi.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, Tags: tags(kv...)}
+	}
+	h.run(t, iamapi.OpTagOpenIDConnectProvider, add("a", "1", "b", "2"))
+	h.run(t, iamapi.OpTagOpenIDConnectProvider, add("B", "3"))
+	if diff := cmp.Diff(tags("a", "1", "B", "3"), list()); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	h.refused(t, "LimitExceeded: Cannot exceed quota for TagsPerOpenIDConnectProvider: 2", iamapi.OpTagOpenIDConnectProvider, add("c", "4"))
+	h.run(t, iamapi.OpUntagOpenIDConnectProvider, &iamapi.UntagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, TagKeys: []string{"A", "none"}})
+	if diff := cmp.Diff(tags("B", "3"), list()); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+}
+
+func TestUpdateRoleDescription(t *testing.T) {
+	h := newHouse(t)
+	h.createRole(t, "app")
+	out := must[iamapi.UpdateRoleDescriptionOutput](t, h, iamapi.OpUpdateRoleDescription, &iamapi.UpdateRoleDescriptionInput{RoleName: "app", Description: "serves"})
+	if out.Role == nil || out.Role.Description == nil || *out.Role.Description != "serves" {
+		t.Errorf("answered %+v", out.Role)
+	}
+	if got := h.getRole(t, "app"); got.Description == nil || *got.Description != "serves" {
+		t.Errorf("role %+v", got)
+	}
 }

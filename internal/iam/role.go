@@ -13,6 +13,7 @@ func (s *Service) registerRoles(d *call.Dispatcher) {
 	call.Register(d, iamapi.OpCreateRole, s.CreateRole)
 	call.Register(d, iamapi.OpGetRole, s.GetRole)
 	call.Register(d, iamapi.OpUpdateRole, s.UpdateRole)
+	call.Register(d, iamapi.OpUpdateRoleDescription, s.UpdateRoleDescription)
 	call.Register(d, iamapi.OpUpdateAssumeRolePolicy, s.UpdateAssumeRolePolicy)
 	call.Register(d, iamapi.OpDeleteRole, s.DeleteRole)
 	call.Register(d, iamapi.OpListRoles, s.ListRoles)
@@ -158,6 +159,23 @@ func (s *Service) UpdateRole(ctx context.Context, c *call.Call, in *iamapi.Updat
 		return nil, err
 	}
 	return &iamapi.UpdateRoleOutput{}, nil
+}
+
+// UpdateRoleDescription changes the description alone: the older way, which Terraform
+// still goes.
+func (s *Service) UpdateRoleDescription(ctx context.Context, c *call.Call, in *iamapi.UpdateRoleDescriptionInput) (*iamapi.UpdateRoleDescriptionOutput, error) {
+	out := &iamapi.UpdateRoleDescriptionOutput{}
+	err := s.changeRole(ctx, c, "UpdateRoleDescription", in.RoleName, nil, func(tx *store.Tx, r *Role) error {
+		r.Description = in.Description
+		role := s.wireRole(tx.Snap, r)
+		role.Description = &in.Description
+		out.Role = &role
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // DeleteRole removes a role that has nothing left but tags and a boundary. Its

@@ -11,16 +11,13 @@ import (
 // that differs from an existing one in case only takes its place. have is left alone.
 // what names the quota.
 func (s *Service) setTags(have []Tag, tags []iamapi.Tag, what string) ([]Tag, error) {
-	seen := make(map[string]bool, len(tags))
-	for _, t := range tags {
-		key := strings.ToLower(t.Key)
-		if strings.HasPrefix(key, "aws:") {
+	for i, t := range tags {
+		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
 			return nil, iamapi.InvalidInput.Errorf("Tag keys that begin with aws: are reserved for system use.")
 		}
-		if seen[key] {
+		if slices.ContainsFunc(tags[:i], func(o iamapi.Tag) bool { return strings.EqualFold(o.Key, t.Key) }) {
 			return nil, iamapi.InvalidInput.Errorf("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
 		}
-		seen[key] = true
 	}
 	all := slices.Clone(have)
 	for _, t := range tags {

@@ -38,7 +38,7 @@ func TestCreateUser(t *testing.T) {
 	want := &iamapi.User{
 		Path: "/dev/ops/", UserName: "Alice", UserId: made.UserId, Arn: "arn:aws:iam::123456789012:user/dev/ops/Alice",
 		CreateDate:          new(h.now.UTC()),
-		PermissionsBoundary: &iamapi.AttachedPermissionsBoundary{PermissionsBoundaryType: new("PermissionsBoundaryPolicy"), PermissionsBoundaryArn: &limit},
+		PermissionsBoundary: &iamapi.AttachedPermissionsBoundary{PermissionsBoundaryType: new("Policy"), PermissionsBoundaryArn: &limit},
 		Tags:                tags("team", "blue", "Cost", "1"),
 	}
 	if diff := cmp.Diff(want, made); diff != "" {

@@ -138,6 +138,24 @@ func (p *proxyRules) trusts(a netip.Addr) bool {
 	return false
 }
 
+// secure reports whether the request came over TLS: to this server, or to a trusted
+// proxy that says so in X-Forwarded-Proto.
+func (p *proxyRules) secure(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	said := r.Header["X-Forwarded-Proto"]
+	if len(p.nets) == 0 || len(said) == 0 {
+		return false
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !p.trusts(peer.Addr().Unmap().WithZone("")) {
+		return false
+	}
+	last := said[len(said)-1]
+	return strings.EqualFold(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]), "https")
+}
+
 // source is the address the request came from. Each proxy appends whom it heard
 // from, so the list is read from its end for as long as the speaker is trusted.
 func (p *proxyRules) source(r *http.Request) string {

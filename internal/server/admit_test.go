@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"crypto/tls"
 	"net/http"
 	"strings"
 	"testing"
@@ -163,6 +164,45 @@ func TestSourceIP(t *testing.T) {
 	cfg.TrustedProxies = []string{"proxy.example"}
 	if _, err := server.New(cfg); err == nil {
 		t.Error("New accepts a trusted proxy by name")
+	}
+}
+
+// Whether a request came over TLS is what this server saw, or what a trusted proxy
+// says last.
+func TestSecure(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		trusted []string
+		tls     bool
+		said    []string
+		want    bool
+	}{
+		{"TLS", nil, true, nil, true},
+		{"plain", nil, false, nil, false},
+		{"said by a stranger", nil, false, []string{"https"}, false},
+		{"said by another", []string{"198.51.100.1"}, false, []string{"https"}, false},
+		{"said by a proxy", []string{"192.0.2.7"}, false, []string{"https"}, true},
+		{"plain at the proxy", []string{"192.0.2.7"}, false, []string{"http"}, false},
+		{"forged by the client", []string{"192.0.2.7"}, false, []string{"https, http"}, false},
+		{"forged in a header of its own", []string{"192.0.2.7"}, false, []string{"https", "http"}, false},
+		{"proxy says nothing", []string{"192.0.2.7"}, false, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := newEdge(t, func(c *server.Config) { c.TrustedProxies = tt.trusted })
+			r := signed(t, here, body)
+			if tt.said != nil {
+				r.Header["X-Forwarded-Proto"] = tt.said
+			}
+			if tt.tls {
+				r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13}
+			}
+			if got := read(t, direct(e, r)); got.status != http.StatusOK {
+				t.Fatalf("answer = %+v", got)
+			}
+			if got := e.calls[0].Secure; got != tt.want {
+				t.Errorf("Secure = %v, want %v", got, tt.want)
+			}
+		})
 	}
 }
 

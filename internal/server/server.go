@@ -11,7 +11,7 @@
 // run for nobody, and find out themselves whom they believe.
 //
 // It trusts the credential lookup it is given, and of the proxies that are listed
-// it trusts what they add to X-Forwarded-For.
+// it trusts what they add to X-Forwarded-For and say in X-Forwarded-Proto.
 package server
 
 import (
@@ -227,6 +227,7 @@ func (s *Server) newCall(x *exchange, op *api.Operation, id Identity) *call.Call
 		SourceIP:  s.proxies.source(x.r),
 		UserAgent: x.r.UserAgent(),
 		Host:      x.r.Host,
+		Secure:    s.proxies.secure(x.r),
 	}
 	if t := x.r.TLS; t != nil {
 		c.TLS = &call.TLS{Version: tlsVersion(t.Version), CipherSuite: tls.CipherSuiteName(t.CipherSuite)}

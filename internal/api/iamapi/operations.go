@@ -65,6 +65,7 @@ var Service = api.NewService(api.Service{
 		OpListGroups,
 		OpListGroupsForUser,
 		OpListInstanceProfilesForRole,
+		OpListOpenIDConnectProviderTags,
 		OpListOpenIDConnectProviders,
 		OpListPolicies,
 		OpListPolicyTags,
@@ -85,9 +86,11 @@ var Service = api.NewService(api.Service{
 		OpSetDefaultPolicyVersion,
 		OpSimulateCustomPolicy,
 		OpSimulatePrincipalPolicy,
+		OpTagOpenIDConnectProvider,
 		OpTagPolicy,
 		OpTagRole,
 		OpTagUser,
+		OpUntagOpenIDConnectProvider,
 		OpUntagPolicy,
 		OpUntagRole,
 		OpUntagUser,
@@ -96,6 +99,7 @@ var Service = api.NewService(api.Service{
 		OpUpdateGroup,
 		OpUpdateOpenIDConnectProviderThumbprint,
 		OpUpdateRole,
+		OpUpdateRoleDescription,
 		OpUpdateUser,
 	},
 })
@@ -423,6 +427,13 @@ var (
 		Output:   shapeListInstanceProfilesForRoleOutput,
 		Errors:   []*api.Code{NoSuchEntity, ServiceFailure},
 	}
+	OpListOpenIDConnectProviderTags = &api.Operation{
+		Name:     "ListOpenIDConnectProviderTags",
+		ReadOnly: true,
+		Input:    shapeListOpenIDConnectProviderTagsInput,
+		Output:   shapeListOpenIDConnectProviderTagsOutput,
+		Errors:   []*api.Code{NoSuchEntity, ServiceFailure, InvalidInput},
+	}
 	OpListOpenIDConnectProviders = &api.Operation{
 		Name:     "ListOpenIDConnectProviders",
 		ReadOnly: true,
@@ -563,6 +574,13 @@ var (
 		Output:   shapeSimulatePrincipalPolicyOutput,
 		Errors:   []*api.Code{NoSuchEntity, InvalidInput, PolicyEvaluation},
 	}
+	OpTagOpenIDConnectProvider = &api.Operation{
+		Name:     "TagOpenIDConnectProvider",
+		NoResult: true,
+		Input:    shapeTagOpenIDConnectProviderInput,
+		Output:   shapeTagOpenIDConnectProviderOutput,
+		Errors:   []*api.Code{NoSuchEntity, LimitExceeded, InvalidInput, ConcurrentModification, ServiceFailure},
+	}
 	OpTagPolicy = &api.Operation{
 		Name:     "TagPolicy",
 		NoResult: true,
@@ -583,6 +601,13 @@ var (
 		Input:    shapeTagUserInput,
 		Output:   shapeTagUserOutput,
 		Errors:   []*api.Code{NoSuchEntity, LimitExceeded, InvalidInput, ConcurrentModification, ServiceFailure},
+	}
+	OpUntagOpenIDConnectProvider = &api.Operation{
+		Name:     "UntagOpenIDConnectProvider",
+		NoResult: true,
+		Input:    shapeUntagOpenIDConnectProviderInput,
+		Output:   shapeUntagOpenIDConnectProviderOutput,
+		Errors:   []*api.Code{NoSuchEntity, InvalidInput, ConcurrentModification, ServiceFailure},
 	}
 	OpUntagPolicy = &api.Operation{
 		Name:     "UntagPolicy",
@@ -638,6 +663,12 @@ var (
 		Input:  shapeUpdateRoleInput,
 		Output: shapeUpdateRoleOutput,
 		Errors: []*api.Code{UnmodifiableEntity, NoSuchEntity, ServiceFailure},
+	}
+	OpUpdateRoleDescription = &api.Operation{
+		Name:   "UpdateRoleDescription",
+		Input:  shapeUpdateRoleDescriptionInput,
+		Output: shapeUpdateRoleDescriptionOutput,
+		Errors: []*api.Code{NoSuchEntity, UnmodifiableEntity, ServiceFailure},
 	}
 	OpUpdateUser = &api.Operation{
 		Name:     "UpdateUser",

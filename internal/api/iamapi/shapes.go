@@ -686,6 +686,16 @@ var (
 		{Name: "IsTruncated", Index: 1, Shape: shapeBoolean, Plain: true},
 		{Name: "Marker", Index: 2, Shape: shapeString},
 	}}
+	shapeListOpenIDConnectProviderTagsInput = &api.Shape{Kind: api.Structure, Name: "ListOpenIDConnectProviderTagsInput", Type: reflect.TypeFor[ListOpenIDConnectProviderTagsInput](), Fields: []api.Field{
+		{Name: "OpenIDConnectProviderArn", Index: 0, Shape: shapeArnType, Required: true},
+		{Name: "Marker", Index: 1, Shape: shapeMarkerType},
+		{Name: "MaxItems", Index: 2, Shape: shapeMaxItemsType},
+	}}
+	shapeListOpenIDConnectProviderTagsOutput = &api.Shape{Kind: api.Structure, Name: "ListOpenIDConnectProviderTagsOutput", Type: reflect.TypeFor[ListOpenIDConnectProviderTagsOutput](), Fields: []api.Field{
+		{Name: "Tags", Index: 0, Shape: shapeTagListType, Required: true},
+		{Name: "IsTruncated", Index: 1, Shape: shapeBoolean, Plain: true},
+		{Name: "Marker", Index: 2, Shape: shapeString},
+	}}
 	shapeListRoleTagsInput = &api.Shape{Kind: api.Structure, Name: "ListRoleTagsInput", Type: reflect.TypeFor[ListRoleTagsInput](), Fields: []api.Field{
 		{Name: "RoleName", Index: 0, Shape: shapeUserNameType, Required: true},
 		{Name: "Marker", Index: 1, Shape: shapeMarkerType},
@@ -826,8 +836,13 @@ var (
 		{Name: "PolicyArn", Index: 0, Shape: shapeArnType, Required: true},
 		{Name: "Tags", Index: 1, Shape: shapeTagListType, Required: true},
 	}}
-	shapeTagPolicyOutput = &api.Shape{Kind: api.Structure, Name: "TagPolicyOutput", Type: reflect.TypeFor[TagPolicyOutput]()}
-	shapeTagRoleInput    = &api.Shape{Kind: api.Structure, Name: "TagRoleInput", Type: reflect.TypeFor[TagRoleInput](), Fields: []api.Field{
+	shapeTagPolicyOutput               = &api.Shape{Kind: api.Structure, Name: "TagPolicyOutput", Type: reflect.TypeFor[TagPolicyOutput]()}
+	shapeTagOpenIDConnectProviderInput = &api.Shape{Kind: api.Structure, Name: "TagOpenIDConnectProviderInput", Type: reflect.TypeFor[TagOpenIDConnectProviderInput](), Fields: []api.Field{
+		{Name: "OpenIDConnectProviderArn", Index: 0, Shape: shapeArnType, Required: true},
+		{Name: "Tags", Index: 1, Shape: shapeTagListType, Required: true},
+	}}
+	shapeTagOpenIDConnectProviderOutput = &api.Shape{Kind: api.Structure, Name: "TagOpenIDConnectProviderOutput", Type: reflect.TypeFor[TagOpenIDConnectProviderOutput]()}
+	shapeTagRoleInput                   = &api.Shape{Kind: api.Structure, Name: "TagRoleInput", Type: reflect.TypeFor[TagRoleInput](), Fields: []api.Field{
 		{Name: "RoleName", Index: 0, Shape: shapeUserNameType, Required: true},
 		{Name: "Tags", Index: 1, Shape: shapeTagListType, Required: true},
 	}}
@@ -841,8 +856,13 @@ var (
 		{Name: "PolicyArn", Index: 0, Shape: shapeArnType, Required: true},
 		{Name: "TagKeys", Index: 1, Shape: shapeTagKeyListType, Required: true},
 	}}
-	shapeUntagPolicyOutput = &api.Shape{Kind: api.Structure, Name: "UntagPolicyOutput", Type: reflect.TypeFor[UntagPolicyOutput]()}
-	shapeUntagRoleInput    = &api.Shape{Kind: api.Structure, Name: "UntagRoleInput", Type: reflect.TypeFor[UntagRoleInput](), Fields: []api.Field{
+	shapeUntagPolicyOutput               = &api.Shape{Kind: api.Structure, Name: "UntagPolicyOutput", Type: reflect.TypeFor[UntagPolicyOutput]()}
+	shapeUntagOpenIDConnectProviderInput = &api.Shape{Kind: api.Structure, Name: "UntagOpenIDConnectProviderInput", Type: reflect.TypeFor[UntagOpenIDConnectProviderInput](), Fields: []api.Field{
+		{Name: "OpenIDConnectProviderArn", Index: 0, Shape: shapeArnType, Required: true},
+		{Name: "TagKeys", Index: 1, Shape: shapeTagKeyListType, Required: true},
+	}}
+	shapeUntagOpenIDConnectProviderOutput = &api.Shape{Kind: api.Structure, Name: "UntagOpenIDConnectProviderOutput", Type: reflect.TypeFor[UntagOpenIDConnectProviderOutput]()}
+	shapeUntagRoleInput                   = &api.Shape{Kind: api.Structure, Name: "UntagRoleInput", Type: reflect.TypeFor[UntagRoleInput](), Fields: []api.Field{
 		{Name: "RoleName", Index: 0, Shape: shapeUserNameType, Required: true},
 		{Name: "TagKeys", Index: 1, Shape: shapeTagKeyListType, Required: true},
 	}}
@@ -879,8 +899,15 @@ var (
 		{Name: "Description", Index: 1, Shape: shapeRoleDescriptionType},
 		{Name: "MaxSessionDuration", Index: 2, Shape: shapeRoleMaxSessionDurationType},
 	}}
-	shapeUpdateRoleOutput = &api.Shape{Kind: api.Structure, Name: "UpdateRoleOutput", Type: reflect.TypeFor[UpdateRoleOutput]()}
-	shapeUpdateUserInput  = &api.Shape{Kind: api.Structure, Name: "UpdateUserInput", Type: reflect.TypeFor[UpdateUserInput](), Fields: []api.Field{
+	shapeUpdateRoleOutput           = &api.Shape{Kind: api.Structure, Name: "UpdateRoleOutput", Type: reflect.TypeFor[UpdateRoleOutput]()}
+	shapeUpdateRoleDescriptionInput = &api.Shape{Kind: api.Structure, Name: "UpdateRoleDescriptionInput", Type: reflect.TypeFor[UpdateRoleDescriptionInput](), Fields: []api.Field{
+		{Name: "RoleName", Index: 0, Shape: shapeUserNameType, Required: true},
+		{Name: "Description", Index: 1, Shape: shapeRoleDescriptionType, Required: true},
+	}}
+	shapeUpdateRoleDescriptionOutput = &api.Shape{Kind: api.Structure, Name: "UpdateRoleDescriptionOutput", Type: reflect.TypeFor[UpdateRoleDescriptionOutput](), Fields: []api.Field{
+		{Name: "Role", Index: 0, Shape: shapeRole},
+	}}
+	shapeUpdateUserInput = &api.Shape{Kind: api.Structure, Name: "UpdateUserInput", Type: reflect.TypeFor[UpdateUserInput](), Fields: []api.Field{
 		{Name: "UserName", Index: 0, Shape: shapeNameType, Required: true},
 		{Name: "NewPath", Index: 1, Shape: shapePathType},
 		{Name: "NewUserName", Index: 2, Shape: shapeUserNameType},

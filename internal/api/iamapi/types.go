@@ -993,6 +993,20 @@ type ListRolePoliciesOutput struct {
 	Marker      *string
 }
 
+// ListOpenIDConnectProviderTagsInput is the input of ListOpenIDConnectProviderTags.
+type ListOpenIDConnectProviderTagsInput struct {
+	OpenIDConnectProviderArn string
+	Marker                   *string
+	MaxItems                 *int32
+}
+
+// ListOpenIDConnectProviderTagsOutput is the output of ListOpenIDConnectProviderTags.
+type ListOpenIDConnectProviderTagsOutput struct {
+	Tags        []Tag
+	IsTruncated *bool
+	Marker      *string
+}
+
 // ListRoleTagsInput is the input of ListRoleTags.
 type ListRoleTagsInput struct {
 	RoleName string
@@ -1203,6 +1217,16 @@ type TagPolicyInput struct {
 type TagPolicyOutput struct {
 }
 
+// TagOpenIDConnectProviderInput is the input of TagOpenIDConnectProvider.
+type TagOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string
+	Tags                     []Tag
+}
+
+// TagOpenIDConnectProviderOutput is the output of TagOpenIDConnectProvider.
+type TagOpenIDConnectProviderOutput struct {
+}
+
 // TagRoleInput is the input of TagRole.
 type TagRoleInput struct {
 	RoleName string
@@ -1231,6 +1255,16 @@ type UntagPolicyInput struct {
 
 // UntagPolicyOutput is the output of UntagPolicy.
 type UntagPolicyOutput struct {
+}
+
+// UntagOpenIDConnectProviderInput is the input of UntagOpenIDConnectProvider.
+type UntagOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string
+	TagKeys                  []string
+}
+
+// UntagOpenIDConnectProviderOutput is the output of UntagOpenIDConnectProvider.
+type UntagOpenIDConnectProviderOutput struct {
 }
 
 // UntagRoleInput is the input of UntagRole.
@@ -1304,6 +1338,17 @@ type UpdateRoleInput struct {
 
 // UpdateRoleOutput is the output of UpdateRole.
 type UpdateRoleOutput struct {
+}
+
+// UpdateRoleDescriptionInput is the input of UpdateRoleDescription.
+type UpdateRoleDescriptionInput struct {
+	RoleName    string
+	Description string
+}
+
+// UpdateRoleDescriptionOutput is the output of UpdateRoleDescription.
+type UpdateRoleDescriptionOutput struct {
+	Role *Role
 }
 
 // UpdateUserInput is the input of UpdateUser.
