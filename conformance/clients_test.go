@@ -77,6 +77,13 @@ func TestPython(t *testing.T) {
 	run(t, "python", "/usr/bin/python3", "-B", "walkthrough.py")
 }
 
+// Keys, with the AWS CLI of Debian.
+func TestCLIKeys(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/aws")
+	run(t, "cli", "/bin/bash", "keys.sh")
+}
+
 // The AWS CLI of Debian.
 func TestCLI(t *testing.T) {
 	t.Parallel()

@@ -78,8 +78,10 @@ func newReader(t *testing.T) *reader {
 	r.must(os.Symlink(filepath.Join(top, "deploy"), filepath.Join(dir, "work", "deploy")))
 	// An import is looked for beside the program and above.
 	r.must(os.Symlink(filepath.Join(top, "conformance/js/node_modules"), filepath.Join(dir, "work", "node_modules")))
-	// Debian's clients, whatever else is in PATH; the arca that was built; the tester's Go.
-	path := strings.Join([]string{filepath.Dir(binary), "/usr/bin", "/bin", filepath.Dir(goProgram(t))}, ":")
+	// Debian's clients, whatever else is in PATH; the arca that was built; the tester's Go
+	// and a Node.js that is new enough, behind a name of its own.
+	r.must(os.Symlink(r.node(), filepath.Join(dir, "bin", "node")))
+	path := strings.Join([]string{filepath.Dir(binary), filepath.Join(dir, "bin"), "/usr/bin", "/bin", filepath.Dir(goProgram(t))}, ":")
 	r.env = []string{
 		"PATH=" + path, "HOME=" + dir + "/home", "LANG=C.UTF-8", "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true",
 		"PYTHONNOUSERSITE=1", "GITHUB_ENV=" + dir + "/github.env",
@@ -210,14 +212,14 @@ func (r *reader) checkConfig(b block) string {
 	return r.shell(b, "arca server --check-config --config "+r.file("part.toml", text))
 }
 
-var named = regexp.MustCompile(`(?m)^(passphrase_file|cert_file|key_file) = "(.*)"`)
+var named = regexp.MustCompile(`(?m)^(passphrase_file|cert_file|key_file|ca_file) = "(.*)"`)
 
 // provide makes the files that a configuration names and that an operator would have:
 // the server reads them when it checks.
 func (r *reader) provide(text string) {
 	cert, key := r.certificate()
 	content := map[string][]byte{
-		"passphrase_file": []byte("a passphrase that is long enough\n"), "cert_file": cert, "key_file": key,
+		"passphrase_file": []byte("a passphrase that is long enough\n"), "cert_file": cert, "key_file": key, "ca_file": cert,
 	}
 	for _, m := range named.FindAllStringSubmatch(text, -1) {
 		r.must(os.MkdirAll(filepath.Dir(m[2]), 0o700))

@@ -95,9 +95,10 @@ func TestExplicitDeny(t *testing.T) {
 	k.Must(nil, putPolicy(k.Ctx(), k.Caller, sealed, identity.Share(actGet, user.ARN)))
 	cannotRead(k, user.Caller, sealed, identity.ByIdentity)
 
-	// Everything but: NotAction with a Deny leaves only what it names.
+	// Everything but: NotAction with a Deny leaves only what it names. Who reads a secret
+	// also uses its key, if only the default one.
 	only := k.User("only", identity.Allow(actAll, "*"),
-		identity.Policy(identity.Statement{Effect: "Deny", NotAction: []string{actGet, actPut}, Resource: "*"}))
+		identity.Policy(identity.Statement{Effect: "Deny", NotAction: []string{actGet, actPut, "kms:Decrypt"}, Resource: "*"}))
 	reads(k, only.Caller, open, "v")
 	identity.WantDenied(t, describe(k.Ctx(), only.Caller, open), only.ARN, actDescribe, open, identity.ByIdentity)
 	// Everywhere but: NotResource.

@@ -1,8 +1,6 @@
 package access_test
 
 import (
-	"encoding/json"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,10 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"arca/conformance/identity"
-	"arca/conformance/target"
 )
 
-// What belongs to Arca alone: guardrails, what the audit log tells, settings.
+// What belongs to Arca alone: guardrails, the server's own operations, settings.
 
 // guardrail runs a command on the guardrail of an account.
 func guardrail(k *identity.Kit, verb string, args ...string) (string, error) {
@@ -130,116 +127,6 @@ func TestServerOperations(t *testing.T) {
 	}
 }
 
-// denied is a line of the audit log as far as denials are concerned.
-type denied struct {
-	EventName    string
-	ErrorCode    string
-	ErrorMessage string
-	UserIdentity struct {
-		Type, Arn, UserName, AccessKeyId, PrincipalId, AccountId string
-		SessionContext                                           struct {
-			SessionIssuer struct{ Type, PrincipalId, Arn, AccountId, UserName string }
-		}
-	}
-	Arca struct {
-		Denied *denial
-	}
-}
-
-type denial struct{ Action, Resource, Reason, Policy, Statement string }
-
-// deniedCalls are the lines of a server's audit log about calls of somebody.
-func deniedCalls(t *testing.T, server *target.Server, arn string) (list []denied) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(server.Home, "data", "audit", "*", "*.jsonl"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no audit log below %s: %v", server.Home, err)
-	}
-	for _, name := range files {
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(raw)) {
-			if !strings.HasSuffix(line, "\n") || !strings.Contains(line, arn) {
-				continue // what has no end yet is not acknowledged either
-			}
-			var d denied
-			if err := json.Unmarshal([]byte(line), &d); err != nil {
-				t.Fatalf("line %q: %v", line, err)
-			}
-			if d.UserIdentity.Arn == arn {
-				list = append(list, d)
-			}
-		}
-	}
-	return list
-}
-
-// Every denial stands in the audit log with what it rests on, which the client is not
-// told.
-func TestDenialsInAuditLog(t *testing.T) {
-	k := identity.New(t, shared)
-	server := k.OwnServer()
-	_, arn := k.Secret(k.Caller, "s", "v")
-	user := k.User("user")
-	role := k.Role("role", identity.Trust(k.Root()), identity.Allow(actAll, "*"))
-	assumer := k.User("assumer", identity.Allow("sts:AssumeRole", "*"))
-	session := k.Assume(assumer.Caller, role, "session")
-	last := func(who *identity.Caller, code string) denied {
-		t.Helper()
-		list := deniedCalls(t, server, who.ARN)
-		if len(list) == 0 || list[len(list)-1].Arca.Denied == nil {
-			t.Fatalf("%d records of %s, the last without a denial", len(list), who.ARN)
-		}
-		d := list[len(list)-1]
-		if d.ErrorCode != code {
-			t.Errorf("errorCode = %q, want %q", d.ErrorCode, code)
-		}
-		return d
-	}
-	check := func(d denied, event string, want denial) {
-		t.Helper()
-		if d.EventName != event || d.ErrorMessage != identity.DenialText(d.UserIdentity.Arn, want.Action, want.Resource, strings.TrimSuffix(want.Reason, want.Action+" action")) {
-			t.Errorf("%s: %s", d.EventName, d.ErrorMessage)
-		}
-		if diff := cmp.Diff(want, *d.Arca.Denied); diff != "" {
-			t.Errorf("denied (-want +got):\n%s", diff)
-		}
-	}
-	const code = "AccessDeniedException"
-
-	cannotRead(k, user.Caller, arn, identity.NoIdentity)
-	d := last(user.Caller, code)
-	check(d, "GetSecretValue", denial{Action: actGet, Resource: arn, Reason: identity.NoIdentity + actGet + " action"})
-	if u := d.UserIdentity; u.Type != "IAMUser" || u.UserName != user.Name || u.PrincipalId != user.ID || u.AccessKeyId != user.Key || u.AccountId != k.ID {
-		t.Errorf("userIdentity = %+v", u)
-	}
-
-	inline := user.Allow(identity.Policy(
-		identity.Statement{Effect: "Allow", Action: actAll, Resource: "*"},
-		identity.Statement{Sid: "NotThis", Effect: "Deny", Action: actGet, Resource: arn}))
-	cannotRead(k, user.Caller, arn, identity.ByIdentity)
-	check(last(user.Caller, code), "GetSecretValue", denial{
-		Action: actGet, Resource: arn, Reason: identity.ByIdentity, Policy: "inline policy " + inline + " of user " + user.Name, Statement: "NotThis"})
-
-	k.Must(nil, putPolicy(k.Ctx(), k.Caller, arn, identity.Policy(
-		identity.Statement{Effect: "Deny", Principal: identity.Principals(role.ARN), Action: actGet, Resource: "*"})))
-	cannotRead(k, session, arn, identity.ByResource)
-	d = last(session, code)
-	check(d, "GetSecretValue", denial{Action: actGet, Resource: arn, Reason: identity.ByResource, Policy: "resource policy", Statement: "1"})
-	if u := d.UserIdentity; u.Type != "AssumedRole" || u.PrincipalId != role.ID+":session" || u.SessionContext.SessionIssuer.Arn != role.ARN ||
-		u.SessionContext.SessionIssuer.PrincipalId != role.ID || u.SessionContext.SessionIssuer.UserName != role.Name {
-		t.Errorf("userIdentity = %+v", u)
-	}
-
-	_, err := user.IAM.ListUsers(k.Ctx(), nil)
-	identity.WantError(t, err, "AccessDenied", http.StatusForbidden, "")
-	if d := last(user.Caller, "AccessDenied"); d.EventName != "ListUsers" || d.Arca.Denied.Action != "iam:ListUsers" {
-		t.Errorf("record of ListUsers: %+v", d)
-	}
-}
-
 // With --explain-denials clients are told, too.
 func TestExplainDenials(t *testing.T) {
 	if shared.Server == nil {
@@ -300,7 +187,7 @@ func TestListOnlyDescribable(t *testing.T) {
 	if err != nil || len(batch.SecretValues) != 2 || len(batch.Errors) != 0 {
 		t.Errorf("BatchGetSecretValue = %+v, %v", batch, err)
 	}
-	for _, d := range deniedCalls(t, server, user.ARN) {
+	for _, d := range recordsOf(t, server, user.ARN) {
 		if d.Arca.Denied != nil {
 			t.Errorf("what a list leaves out is noted as a denial: %+v", d)
 		}

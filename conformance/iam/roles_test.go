@@ -64,7 +64,10 @@ func TestRole(t *testing.T) {
 		t.Errorf("after UpdateRole: %q %d", aws.ToString(got.Description), *got.MaxSessionDuration)
 	}
 	described, err := k.IAM.UpdateRoleDescription(k.Ctx(), &iam.UpdateRoleDescriptionInput{RoleName: &name, Description: aws.String("again")})
-	if err == nil && aws.ToString(described.Role.Description) != "again" {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if aws.ToString(described.Role.Description) != "again" || aws.ToString(described.Role.Arn) != aws.ToString(made.Arn) {
 		t.Errorf("UpdateRoleDescription = %+v", described.Role)
 	}
 	k.Must(k.IAM.DeleteRole(k.Ctx(), &iam.DeleteRoleInput{RoleName: &name}))

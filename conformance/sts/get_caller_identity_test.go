@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"arca/conformance/identity"
 )
@@ -98,10 +99,10 @@ func TestGetCallerIdentityPresigned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if signed.Method != http.MethodGet && signed.Method != http.MethodPost {
+		if signed.Method != http.MethodGet {
 			t.Fatalf("method %s", signed.Method)
 		}
-		status, body := fetch(t, signed.Method, signed.URL)
+		status, body := fetch(t, signed.URL, nil)
 		var answer struct {
 			Result struct{ Arn, UserId, Account string } `xml:"GetCallerIdentityResult"`
 			ID     string                                `xml:"ResponseMetadata>RequestId"`
@@ -122,18 +123,50 @@ func TestGetCallerIdentityPresigned(t *testing.T) {
 			if altered == signed.URL {
 				t.Fatalf("URL %s has no %s", signed.URL, from[0])
 			}
-			if status, body := fetch(t, signed.Method, altered); status != http.StatusForbidden && status != http.StatusBadRequest {
+			if status, body := fetch(t, altered, nil); status != http.StatusForbidden && status != http.StatusBadRequest {
 				t.Errorf("%s: answer %d %s, want a refusal", change, status, body)
 			}
 		}
 	}
 }
 
-func fetch(t *testing.T, method, url string) (int, []byte) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+// Clusters let people log in by such a URL. It is bound to one cluster by a header
+// that is signed as well.
+func TestGetCallerIdentityForCluster(t *testing.T) {
+	k := identity.New(t, shared)
+	user := k.User("user")
+	const header = "x-k8s-aws-id"
+	signed, err := sts.NewPresignClient(user.STS).PresignGetCallerIdentity(k.Ctx(), nil, func(o *sts.PresignOptions) {
+		o.ClientOptions = append(o.ClientOptions, func(o *sts.Options) {
+			o.APIOptions = append(o.APIOptions, smithyhttp.AddHeaderValue(header, "cluster"), smithyhttp.AddHeaderValue("X-Amz-Expires", "60"))
+		})
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(signed.URL, header) {
+		t.Fatalf("the header is not signed: %s", signed.URL)
+	}
+	status, body := fetch(t, signed.URL, http.Header{header: {"cluster"}})
+	if status != http.StatusOK || !strings.Contains(string(body), user.ARN) {
+		t.Errorf("answer %d %s", status, body)
+	}
+	for name, headers := range map[string]http.Header{"without": nil, "other cluster": {header: {"other"}}} {
+		if status, body := fetch(t, signed.URL, headers); status != http.StatusForbidden {
+			t.Errorf("%s: answer %d %s, want a refusal", name, status, body)
+		}
+	}
+}
+
+// fetch asks for a URL as anybody can.
+func fetch(t *testing.T, url string, headers http.Header) (int, []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range headers {
+		req.Header.Set(name, values[0])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

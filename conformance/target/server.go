@@ -4,9 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -181,6 +185,34 @@ func start(s *Server, mode string, args ...string) (*Server, error) {
 		_ = cmd.Process.Kill()
 		return nil, fmt.Errorf("arca %s said nothing within %v; it wrote:\n%s", mode, startTimeout, s.Output())
 	}
+}
+
+// ProductionTarget is a production server as a target of its own: its clients use the
+// credentials and trust the certificate that its first start has written down.
+func (s *Server) ProductionTarget(t testing.TB) *Target {
+	t.Helper()
+	keys := filepath.Join(s.Home, "data.keys")
+	var root struct{ AccessKeyID, SecretAccessKey string }
+	text, err := os.ReadFile(filepath.Join(keys, "root-credentials.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &root); err != nil {
+		t.Fatal(err)
+	}
+	pem, err := os.ReadFile(filepath.Join(keys, "tls.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatalf("%s holds no certificate", keys)
+	}
+	return &Target{URL: s.URL, Server: s, Config: aws.Config{
+		Region: Region, BaseEndpoint: aws.String(s.URL),
+		Credentials: credentials.NewStaticCredentialsProvider(root.AccessKeyID, root.SecretAccessKey, ""),
+		HTTPClient:  &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
+	}}
 }
 
 // Client returns a Secrets Manager client for a development server.

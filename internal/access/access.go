@@ -105,6 +105,9 @@ type decision struct {
 	policy.Decision
 	// only says who may, when that is not a matter of policies.
 	only string
+	// outside: the resource belongs to another account than the caller, and its policy
+	// does not let him in.
+	outside bool
 }
 
 func (s *Service) decide(ctx context.Context, c *call.Call, ck *call.Check) (d decision, err error) {
@@ -135,7 +138,17 @@ func (s *Service) decideOn(v *store.Snap, c *call.Call, ck *call.Check) decision
 	}
 	s.fill(r, v, &c.Caller, b, ck)
 	r.facts.ofCall(c)
-	return decision{Decision: policy.Evaluate(&r.request, &r.policies)}
+	d := decision{Decision: policy.Evaluate(&r.request, &r.policies)}
+	d.outside = !d.Allowed && r.request.Account != c.Caller.Account && !s.letIn(r)
+	return d
+}
+
+// letIn reports whether the policy of the resource lets the caller of r in, as far as
+// it alone decides.
+func (s *Service) letIn(r *request) bool {
+	return policy.Evaluate(&r.request, &policy.Policies{
+		Resource: r.policies.Resource, Grant: r.policies.Grant, Identity: []policy.Source{{Policy: s.allowAll}},
+	}).Allowed
 }
 
 // fill sets up everything but what only a real connection has.
@@ -145,7 +158,7 @@ func (s *Service) fill(r *request, v *store.Snap, caller *call.Principal, b *bun
 		account = caller.Account
 	}
 	r.facts = facts{
-		keys: ck.Keys, caller: caller, tags: b.tags,
+		keys: ck.Keys, more: ck.Context, caller: caller, tags: b.tags,
 		resourceAccount: account, organization: s.cfg.OrganizationID,
 	}
 	r.request = policy.Request{
@@ -153,7 +166,7 @@ func (s *Service) fill(r *request, v *store.Snap, caller *call.Principal, b *bun
 		Caller: policyCaller(caller), Context: &r.facts, ResourceDecides: ck.ResourceDecides,
 	}
 	r.policies = policy.Policies{
-		Guardrails: b.guardrails, Resource: s.resourceSource(ck, caller, account),
+		Guardrails: b.guardrails, Resource: s.resourceSource(ck, caller, account), Grant: ck.Grant,
 		HasBoundary: b.hasBoundary, Boundary: b.boundary, Identity: b.identity,
 	}
 	if session := caller.Session; session != nil && len(session.Policies)+len(session.PolicyARNs) > 0 {

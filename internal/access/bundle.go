@@ -1,6 +1,7 @@
 package access
 
 import (
+	"iter"
 	"sync"
 
 	"arca/internal/call"
@@ -22,14 +23,22 @@ type bundle struct {
 	gone string
 }
 
-// maxBundles bounds how many callers are kept in memory. Policies are shared, so a
-// bundle takes about a kilobyte.
-const maxBundles = 8192
+// maxBundles bounds how many callers are kept in memory, maxBundleBytes what their
+// policies take together. Callers mostly share policies, and a bundle then takes about
+// a kilobyte; but each may have policies of its own.
+const (
+	maxBundles     = 8192
+	maxBundleBytes = 128 << 20
+)
 
 // bundles keeps bundles by the unique id of their caller.
 type bundles struct {
 	mu sync.RWMutex
 	of map[string]*bundle // guarded by mu
+	// held counts in how many bundles a policy is, bytes what these policies take (guarded
+	// by mu).
+	held  map[*policy.Compiled]int
+	bytes int
 }
 
 func (bs *bundles) get(id string, rev iam.Revision) *bundle {
@@ -45,12 +54,54 @@ func (bs *bundles) get(id string, rev iam.Revision) *bundle {
 func (bs *bundles) put(id string, b *bundle) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	if _, known := bs.of[id]; bs.of == nil || !known && len(bs.of) >= maxBundles {
+	if old := bs.of[id]; old != nil {
+		delete(bs.of, id)
+		bs.releaseLocked(old)
+	}
+	bs.holdLocked(b)
+	if bs.of == nil || len(bs.of) >= maxBundles || bs.bytes > maxBundleBytes {
 		// Whoever still calls is gathered again: that is cheaper than keeping order among
 		// so many.
-		bs.of = make(map[string]*bundle)
+		bs.of, bs.held, bs.bytes = make(map[string]*bundle), nil, 0
+		bs.holdLocked(b)
 	}
 	bs.of[id] = b
+}
+
+func (bs *bundles) holdLocked(b *bundle) {
+	if bs.held == nil {
+		bs.held = make(map[*policy.Compiled]int)
+	}
+	for p := range b.compiled() {
+		if bs.held[p]++; bs.held[p] == 1 {
+			bs.bytes += p.Weight()
+		}
+	}
+}
+
+func (bs *bundles) releaseLocked(b *bundle) {
+	for p := range b.compiled() {
+		if bs.held[p]--; bs.held[p] == 0 {
+			delete(bs.held, p)
+			bs.bytes -= p.Weight()
+		}
+	}
+}
+
+// compiled yields its policies, one that is in several places several times.
+func (b *bundle) compiled() iter.Seq[*policy.Compiled] {
+	return func(yield func(*policy.Compiled) bool) {
+		if b.boundary.Policy != nil && !yield(b.boundary.Policy) {
+			return
+		}
+		for _, list := range [...][]policy.Source{b.guardrails, b.identity} {
+			for _, src := range list {
+				if src.Policy != nil && !yield(src.Policy) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // bundleOf returns what applies to a caller as of a snapshot.

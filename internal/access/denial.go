@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -23,18 +24,38 @@ func (s *Service) deny(c *call.Call, ck *call.Check, d *decision) error {
 	if c.Caller.Type == call.WebIdentityUser || c.Caller.Type == call.Anonymous {
 		// AWS does not tell the bearer of a token who it takes him for.
 		b.WriteString("Not authorized to perform " + ck.Action)
+		if !d.Explicit {
+			note.Policy = "" // only a role that exists has a trust policy
+		}
 		s.tell(&b, &note, true)
 		return code(c).Errorf("%s", b.String())
 	}
 	b.WriteString("User: " + c.Caller.ARN + " is not authorized to perform: " + ck.Action)
-	b.WriteString(onResource(c, ck))
-	// Whether a role of another account exists shows in which side is told to be missing.
-	hidden := ck.ResourceDecides && ck.Account != "" && ck.Account != c.Caller.Account
-	if !hidden {
-		b.WriteString(" " + note.Reason)
+	if isForeignKey(c, ck) {
+		b.WriteString(" on " + cmp.Or(ck.Shown, "this resource") + foreignKeyReason)
+		return code(c).Errorf("%s", b.String())
 	}
-	s.tell(&b, &note, hidden)
+	b.WriteString(onResource(c, ck))
+	// What another account does not share shows in which side is told to be missing: that
+	// it exists and, to somebody who writes his policies for that, which tags it has. So
+	// the client is told the same of all of it, whatever he is told otherwise.
+	switch {
+	case ck.ResourceDecides && ck.Account != "" && ck.Account != c.Caller.Account:
+	case d.outside:
+		b.WriteString(" " + policy.Decision{Layer: policy.ResourceLayer}.Reason(ck.Action))
+	default:
+		b.WriteString(" " + note.Reason)
+		s.tell(&b, &note, false)
+	}
 	return code(c).Errorf("%s", b.String())
+}
+
+// foreignKeyReason is what KMS says about every key of another account that does not let
+// the caller in, and about those that do not exist.
+const foreignKeyReason = " because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+
+func isForeignKey(c *call.Call, ck *call.Check) bool {
+	return ck.ResourceDecides && ck.Account != "" && ck.Account != c.Caller.Account && strings.HasPrefix(ck.Action, "kms:")
 }
 
 // tell adds to the client's error what stands in the audit record and not in AWS's

@@ -16,6 +16,7 @@ import (
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 type facts struct {
 	keys            []policy.ContextKey
+	more            policy.Context // nil for none
 	caller          *call.Principal
 	tags            []iam.Tag // of the user or role
 	resourceAccount string
@@ -36,7 +37,14 @@ type facts struct {
 func (f *facts) ofCall(c *call.Call) {
 	f.now, f.region = c.Now, c.Region
 	f.known, f.tls, f.sourceIP, f.userAgent = true, c.Secure, c.SourceIP, c.UserAgent
+	if len(f.userAgent) > maxUserAgent {
+		f.userAgent = f.userAgent[:maxUserAgent]
+	}
 }
+
+// maxUserAgent is how much of the user agent policies see. It is the one key whose value
+// the caller could make longer than any pattern is meant for.
+const maxUserAgent = 1024
 
 // dateForm is how condition keys write times.
 const dateForm = "2006-01-02T15:04:05Z"
@@ -53,6 +61,11 @@ func (f *facts) Lookup(dst []string, key string) ([]string, bool) {
 	}
 	if found {
 		return dst, true
+	}
+	if f.more != nil {
+		if values, ok := f.more.Lookup(dst, key); ok {
+			return values, true
+		}
 	}
 	value, ok := f.global(key)
 	if ok {

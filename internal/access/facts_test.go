@@ -154,3 +154,23 @@ func TestRevokedSessions(t *testing.T) {
 		t.Errorf("after: %s", got)
 	}
 }
+
+// Who asks about a role, not about a session, means one that would begin now: a policy
+// that revokes older ones does not speak of it.
+func TestRevokedSessionsExplained(t *testing.T) {
+	b := newBed(t)
+	b.role(root, "deploy", allow("secretsmanager:*", "*"), refuse("*", "*", `{"DateLessThan":{"aws:TokenIssueTime":"2025-01-01T00:00:00Z"}}`))
+	for _, tc := range []struct {
+		name string
+		keys []policy.ContextKey
+		want bool
+	}{
+		{name: "begins now", want: true},
+		{name: "older", keys: []policy.ContextKey{{Name: "aws:TokenIssueTime", Values: []string{"2024-12-31T23:59:59Z"}}}},
+	} {
+		a, err := b.explain("role/deploy", "secretsmanager:ListSecrets", "*", tc.keys...)
+		if err != nil || a.Decision.Allowed != tc.want {
+			t.Errorf("%s: explain = %+v, %v, want allowed %t", tc.name, a, err, tc.want)
+		}
+	}
+}

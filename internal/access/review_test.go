@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"arca/internal/api/smapi"
 	"arca/internal/api/stsapi"
 	"arca/internal/call"
-	"arca/internal/iam"
 	"arca/internal/store"
 )
 
@@ -194,4 +194,38 @@ func TestWhoCanStops(t *testing.T) {
 	}
 }
 
-var _ = iam.Session{}
+// A policy with a thousand statements and a list of thousands of resources are each
+// within their bounds. Both together are refused, or answered page by page.
+func TestSimulationsAreBounded(t *testing.T) {
+	b := newBed(t)
+	one := `{"Effect":"Deny","Action":"*","Resource":"*"}`
+	many := `{"Version":"2012-10-17","Statement":[` + strings.Repeat(one+",", 1200) + one + `]}`
+	keys := strings.Builder{}
+	for i := range 4000 {
+		fmt.Fprintf(&keys, `"a:%d":"",`, i)
+	}
+	wide := allow("s3:*", "*", `{"StringEquals":{`+strings.TrimSuffix(keys.String(), ",")+`}}`)
+	resources := make([]string, 9000)
+	for i := range resources {
+		resources[i] = "*"
+	}
+	actions := make([]string, 500)
+	for i := range actions {
+		actions[i] = "s3:GetObject"
+	}
+	for name, text := range map[string]string{"statements": many, "condition keys": wide} {
+		in := &iamapi.SimulateCustomPolicyInput{ActionNames: actions[:1], PolicyInputList: []string{text}, ResourceArns: resources}
+		if got := b.refused(iamapi.OpSimulateCustomPolicy, in, root); !strings.HasPrefix(got, "InvalidInput:") {
+			t.Errorf("%s: %s", name, got)
+		}
+		in = &iamapi.SimulateCustomPolicyInput{ActionNames: actions, PolicyInputList: []string{text}, MaxItems: new(int32(1000))}
+		begin := time.Now()
+		out := must[iamapi.SimulateCustomPolicyOutput](b, iamapi.OpSimulateCustomPolicy, in, root)
+		if n := len(out.EvaluationResults); n == 0 || n > 200 || !*out.IsTruncated {
+			t.Errorf("%s: %d results on the first page", name, n)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("%s: a page took %v", name, took)
+		}
+	}
+}

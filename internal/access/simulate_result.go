@@ -2,65 +2,136 @@ package access
 
 import (
 	"context"
-	"encoding/base64"
-	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"arca/internal/api/iamapi"
+	"arca/internal/paging"
 	"arca/internal/policy"
 )
 
-// simulationsPerPage is how many results an answer has unless told otherwise.
-const simulationsPerPage = 100
+const (
+	// simulationsPerPage is how many results, one for each action, an answer has unless
+	// told otherwise.
+	simulationsPerPage = 100
+	// pairsPerPage is how many pairs of action and resource an answer may have before it
+	// ends with the action at hand.
+	pairsPerPage = 1000
+	// bytesPerPage bounds the policies that are read for an answer, each as often as there
+	// are pairs, and namedPerPage the statements and condition keys that it can name.
+	bytesPerPage = 64 << 20
+	namedPerPage = 200_000
+)
 
-// markerPurpose names the key in the store's keyring.
-const markerPurpose = "page-token"
+// atOnce is how many pairs of action and resource an answer may have, given how much
+// there is to look at for each.
+func (sim *simulation) atOnce() int {
+	return min(bytesPerPage/max(1, sim.bytes), namedPerPage/(1+len(sim.origins)+len(sim.keys)))
+}
 
-// page answers the pairs of action and resource from a marker on. The pairs are
-// numbered: the marker is the number of the next one, sealed so that clients do not
-// make them up, and good for a question of that many pairs.
+// page answers the actions from a marker on. The marker is the number of the next one,
+// sealed so that clients do not make them up, and good for a question of that many
+// actions and resources.
 func (sim *simulation) page(ctx context.Context, marker *string, maxItems *int32) (page []iamapi.EvaluationResult, truncated bool, next *string, err error) {
-	total := len(sim.actions) * len(sim.resources)
+	total := len(sim.actions)
 	st := sim.s.cfg.Store
-	ad := fmt.Appendf(nil, "simulate\x00%s\x00%s\x00%d\x00%d", sim.c.Op.Name, sim.c.Caller.Account, len(sim.actions), len(sim.resources))
+	question := paging.QuestionOf(sim.c.Op.Name, sim.c.Caller.Account, strconv.Itoa(len(sim.actions)), strconv.Itoa(len(sim.resources)))
 	from := 0
 	if marker != nil {
-		sealed, err := base64.RawURLEncoding.Strict().DecodeString(*marker)
-		if err != nil {
-			return nil, false, nil, errMarker()
+		position, err := paging.Open(st, question, *marker)
+		if err == nil {
+			from, err = strconv.Atoi(position)
 		}
-		position, err := st.Unseal(markerPurpose, sealed, ad)
 		if err != nil {
-			return nil, false, nil, errMarker()
-		}
-		if from, err = strconv.Atoi(string(position.Bytes())); err != nil {
-			return nil, false, nil, errMarker()
+			return nil, false, nil, iamapi.ValidationError.Wrap(err, "The Marker value is invalid.")
 		}
 	}
 	most := simulationsPerPage
 	if maxItems != nil {
 		most = int(*maxItems)
 	}
-	to := min(from+most, total)
 	page = []iamapi.EvaluationResult{}
-	for i := from; i < to; i++ {
-		if err := ctx.Err(); err != nil {
+	at := from
+	for ; at < total && len(page) < most && len(page)*len(sim.resources) < pairsPerPage; at++ {
+		if len(page) > 0 && (len(page)+1)*len(sim.resources) > sim.atOnce() {
+			break
+		}
+		result, err := sim.action(ctx, sim.actions[at])
+		if err != nil {
 			return nil, false, nil, err
 		}
-		page = append(page, sim.result(sim.actions[i/len(sim.resources)], sim.resources[i%len(sim.resources)]))
+		page = append(page, result)
 	}
-	if to == total {
+	if at >= total {
 		return page, false, nil, nil
 	}
-	sealed, err := st.Seal(markerPurpose, []byte(strconv.Itoa(to)), ad)
+	token, err := paging.Seal(st, question, strconv.Itoa(at))
 	if err != nil {
-		return nil, false, nil, fmt.Errorf("seal marker: %w", err)
+		return nil, false, nil, err
 	}
-	return page, true, new(base64.RawURLEncoding.EncodeToString(sealed)), nil
+	return page, true, &token, nil
 }
 
-func errMarker() error { return iamapi.ValidationError.Errorf("The Marker value is invalid.") }
+// action answers one action, as AWS does: with the results of the resources that were
+// named in ResourceSpecificResults. The result of a single resource is that of the action
+// as well. Of several, the action has the strictest decision and no statements.
+func (sim *simulation) action(ctx context.Context, action string) (whole iamapi.EvaluationResult, err error) {
+	specific := make([]iamapi.ResourceSpecificResult, 0, len(sim.resources))
+	for i, resource := range sim.resources {
+		if err := ctx.Err(); err != nil {
+			return whole, err // nobody waits any more
+		}
+		r := sim.result(action, resource)
+		specific = append(specific, iamapi.ResourceSpecificResult{
+			EvalResourceName: resource, EvalResourceDecision: r.EvalDecision,
+			MatchedStatements: r.MatchedStatements, MissingContextValues: r.MissingContextValues,
+			EvalDecisionDetails: r.EvalDecisionDetails, PermissionsBoundaryDecisionDetail: r.PermissionsBoundaryDecisionDetail,
+		})
+		if i == 0 {
+			whole = r
+			continue
+		}
+		whole = iamapi.EvaluationResult{
+			EvalActionName: action, EvalResourceName: new("*"), EvalDecision: strictest(whole.EvalDecision, r.EvalDecision),
+			MatchedStatements: []iamapi.Statement{}, MissingContextValues: union(whole.MissingContextValues, r.MissingContextValues),
+			OrganizationsDecisionDetail: bothOrganizations(whole.OrganizationsDecisionDetail, r.OrganizationsDecisionDetail),
+		}
+	}
+	if len(specific) > 1 || sim.resources[0] != "*" {
+		whole.ResourceSpecificResults = specific
+	}
+	return whole, nil
+}
+
+// strictest is the decision of two that allows less.
+func strictest(a, b string) string {
+	for _, d := range []string{explicitDeny, implicitDeny} {
+		if a == d || b == d {
+			return d
+		}
+	}
+	return allowed
+}
+
+// union adds to a what only b has.
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(slices.Clip(a), s) // a may be shared
+		}
+	}
+	return a
+}
+
+// bothOrganizations says whether the guardrails allow both of two, nil where there are
+// none.
+func bothOrganizations(a, b *iamapi.OrganizationsDecisionDetail) *iamapi.OrganizationsDecisionDetail {
+	if a == nil || b == nil {
+		return nil
+	}
+	return &iamapi.OrganizationsDecisionDetail{AllowedByOrganizations: new(*a.AllowedByOrganizations && *b.AllowedByOrganizations)}
+}
 
 // result decides one pair.
 func (sim *simulation) result(action, resource string) iamapi.EvaluationResult {
@@ -122,14 +193,21 @@ func (sim *simulation) request(action, resource string) (*policy.Request, *polic
 	return req, &ps
 }
 
+// Decisions in AWS's words.
+const (
+	allowed      = iamapi.PolicyEvaluationDecisionTypeAllowed
+	explicitDeny = iamapi.PolicyEvaluationDecisionTypeExplicitDeny
+	implicitDeny = iamapi.PolicyEvaluationDecisionTypeImplicitDeny
+)
+
 func evalDecision(d *policy.Decision) string {
 	switch {
 	case d.Allowed:
-		return "allowed"
+		return allowed
 	case d.Explicit:
-		return "explicitDeny"
+		return explicitDeny
 	}
-	return "implicitDeny"
+	return implicitDeny
 }
 
 // matched lists the statements that determine the result: the Deny statements, or
@@ -154,7 +232,7 @@ func (sim *simulation) matched(x *policy.Explanation) []iamapi.Statement {
 			at += skip
 		}
 		o := sim.origins[at]
-		start, end := c.Position, endOf(o.text, c.Position)
+		start, end := c.Position, sim.endOf(o.text, c.Position)
 		list = append(list, iamapi.Statement{
 			SourcePolicyId: &o.id, SourcePolicyType: &o.kind, StartPosition: shownPosition(start), EndPosition: shownPosition(end),
 		})
@@ -166,34 +244,48 @@ func shownPosition(p policy.Position) *iamapi.Position {
 	return &iamapi.Position{Line: new(int32(p.Line)), Column: new(int32(p.Column))}
 }
 
-// endOf is the position of the brace that ends the object at start.
-func endOf(text string, start policy.Position) policy.Position {
+// objectEnds tells of every object in a text of JSON, by where its opening brace is, the
+// position after its closing one, which is where AWS's answers have the end. It reads the
+// text once: a policy can have a thousand statements.
+func objectEnds(text string) map[policy.Position]policy.Position {
+	ends := make(map[policy.Position]policy.Position)
+	var open []policy.Position
 	at := policy.Position{Line: 1, Column: 1}
-	depth, quoted, escaped := 0, false, false
+	quoted, escaped := false, false
 	for _, c := range text {
-		if at.Line > start.Line || at.Line == start.Line && at.Column >= start.Column {
-			switch {
-			case escaped:
-				escaped = false
-			case quoted && c == '\\':
-				escaped = true
-			case c == '"':
-				quoted = !quoted
-			case quoted:
-			case c == '{':
-				depth++
-			case c == '}':
-				if depth--; depth <= 0 {
-					return at
-				}
-			}
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{':
+			open = append(open, at)
+		case c == '}' && len(open) > 0:
+			ends[open[len(open)-1]] = policy.Position{Line: at.Line, Column: at.Column + 1}
+			open = open[:len(open)-1]
 		}
 		at.Column++
 		if c == '\n' {
 			at = policy.Position{Line: at.Line + 1, Column: 1}
 		}
 	}
-	return at
+	return ends
+}
+
+// endOf is where a statement of a policy ends.
+func (sim *simulation) endOf(text string, start policy.Position) policy.Position {
+	ends, known := sim.ends[text]
+	if !known {
+		ends = objectEnds(text)
+		if sim.ends == nil {
+			sim.ends = make(map[string]map[policy.Position]policy.Position)
+		}
+		sim.ends[text] = ends
+	}
+	return ends[start]
 }
 
 // missing lists the condition keys that the policies refer to and the request does not

@@ -42,6 +42,19 @@ func line(r iamapi.EvaluationResult) string {
 			s += " " + k + "=" + v
 		}
 	}
+	if len(r.ResourceSpecificResults) < 2 {
+		return s
+	}
+	for _, one := range r.ResourceSpecificResults {
+		s += " (" + one.EvalResourceName + " " + one.EvalResourceDecision
+		for _, m := range one.MatchedStatements {
+			s += " " + *m.SourcePolicyId
+		}
+		for _, k := range one.MissingContextValues {
+			s += " ?" + k
+		}
+		s += ")"
+	}
 	return s
 }
 
@@ -70,10 +83,17 @@ func TestSimulateCustomPolicy(t *testing.T) {
 			PolicyInputList: []string{allow("secretsmanager:Get*", own), allow("secretsmanager:*", "*")},
 			ActionNames:     []string{"secretsmanager:GetSecretValue", "kms:Decrypt"}, ResourceArns: []string{own, other},
 		}, []string{
-			"secretsmanager:GetSecretValue " + own + " allowed PolicyInputList.1 PolicyInputList.2",
-			"secretsmanager:GetSecretValue " + other + " allowed PolicyInputList.2",
-			"kms:Decrypt " + own + " implicitDeny",
-			"kms:Decrypt " + other + " implicitDeny",
+			"secretsmanager:GetSecretValue * allowed (" + own + " allowed PolicyInputList.1 PolicyInputList.2) (" + other + " allowed PolicyInputList.2)",
+			"kms:Decrypt * implicitDeny (" + own + " implicitDeny) (" + other + " implicitDeny)",
+		}},
+		{"several resources, the strictest decision", iamapi.SimulateCustomPolicyInput{
+			PolicyInputList:                    []string{allow("iam:*", "*", `{"StringEquals":{"aws:username":"x"}}`), allow("kms:*", own), refuse("kms:Encrypt", other)},
+			OrderedOrganizationPolicyInputList: []iamapi.OrderedOrganizationPolicyType{{ServiceControlPolicyInputList: []string{allow("*", own)}}},
+			ActionNames:                        []string{"kms:Decrypt", "kms:Encrypt", "iam:GetUser"}, ResourceArns: []string{own, other},
+		}, []string{
+			"kms:Decrypt * implicitDeny ?aws:username organizations=false (" + own + " allowed PolicyInputList.2 ?aws:username) (" + other + " implicitDeny ?aws:username)",
+			"kms:Encrypt * explicitDeny ?aws:username organizations=false (" + own + " allowed PolicyInputList.2 ?aws:username) (" + other + " explicitDeny PolicyInputList.3 ?aws:username)",
+			"iam:GetUser * implicitDeny ?aws:username organizations=false (" + own + " implicitDeny ?aws:username) (" + other + " implicitDeny ?aws:username)",
 		}},
 		{"missing key", iamapi.SimulateCustomPolicyInput{
 			PolicyInputList: []string{allow("*", "arn:aws:s3:::${aws:username}/*", `{"StringEquals":{"aws:PrincipalTag/Team":"x"},"Null":{"aws:CurrentTime":"false"}}`)},
@@ -140,13 +160,33 @@ func TestSimulateCustomPolicy(t *testing.T) {
 	}
 }
 
-// A matched statement is told by the positions of its braces.
+// The results of the resources that a request names are there for each, also for one.
+func TestSimulateOneResource(t *testing.T) {
+	b := newBed(t)
+	const user = "arn:aws:iam::111111111111:user/x"
+	in := &iamapi.SimulateCustomPolicyInput{PolicyInputList: []string{allow("iam:*", "*")}, ActionNames: []string{"iam:GetUser"}}
+	if r := b.simulate(in)[0]; r.ResourceSpecificResults != nil || *r.EvalResourceName != "*" {
+		t.Errorf("without resources: %+v", r)
+	}
+	in.ResourceArns = []string{user}
+	r := b.simulate(in)[0]
+	want := []iamapi.ResourceSpecificResult{{
+		EvalResourceName: user, EvalResourceDecision: "allowed",
+		MatchedStatements: r.MatchedStatements, MissingContextValues: []string{},
+	}}
+	if diff := cmp.Diff(want, r.ResourceSpecificResults); diff != "" || len(r.MatchedStatements) != 1 || *r.EvalResourceName != user {
+		t.Errorf("of %+v (-want +got):\n%s", r, diff)
+	}
+}
+
+// A matched statement is told by the position of its first brace and the one after its
+// last.
 func TestSimulatePositions(t *testing.T) {
 	b := newBed(t)
 	text := `{"Version": "2012-10-17", "Statement": [
   {"Sid": "a", "Effect": "Allow", "Action": "iam:Get*",
    "Resource": "*"}, {"Effect": "Deny", "Action": "iam:GetRole", "Resource": "*"}]}`
-	want := []string{"2:3-3:19", "3:22-3:81"}
+	want := []string{"2:3-3:20", "3:22-3:82"}
 	for i, r := range b.simulate(&iamapi.SimulateCustomPolicyInput{PolicyInputList: []string{text}, ActionNames: []string{"iam:GetUser", "iam:GetRole"}}) {
 		m := r.MatchedStatements[0]
 		got := fmt.Sprintf("%d:%d-%d:%d", *m.StartPosition.Line, *m.StartPosition.Column, *m.EndPosition.Line, *m.EndPosition.Column)
@@ -201,7 +241,7 @@ func TestSimulatePages(t *testing.T) {
 	for _, r := range b.simulate(in) {
 		whole = append(whole, line(r))
 	}
-	in.MaxItems = new(int32(4))
+	in.MaxItems = new(int32(2))
 	pages := 0
 	for {
 		out := must[iamapi.SimulateCustomPolicyOutput](b, iamapi.OpSimulateCustomPolicy, in, root)

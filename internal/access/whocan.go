@@ -54,10 +54,10 @@ func (s *Service) WhoCan(ctx context.Context, c *call.Call, w *Who) (g *Grants, 
 		}
 		// How a request names the secret is its own affair.
 		ck.Keys = withoutKey(ck.Keys, "secretsmanager:SecretId")
-		l := &lister{s: s, v: v, c: c, w: w, ck: &ck, out: &Grants{Action: ck.Action, Resource: ck.Resource}}
+		l := &lister{ctx: ctx, s: s, v: v, c: c, w: w, ck: &ck, out: &Grants{Action: ck.Action, Resource: ck.Resource}}
 		l.run()
 		g = l.out
-		return nil
+		return ctx.Err()
 	})
 	return g, err
 }
@@ -74,6 +74,7 @@ func withoutKey(keys []policy.ContextKey, name string) (out []policy.ContextKey)
 // lister goes through principals in the order of their positions: whom the resource's
 // policy names, then account by account root, users and roles.
 type lister struct {
+	ctx   context.Context // of the one call
 	s     *Service
 	v     *store.Snap
 	c     *call.Call
@@ -128,6 +129,9 @@ func (l *lister) account(id string) bool {
 func (l *lister) visit(position string, p *call.Principal, own bool) bool {
 	if position <= l.w.After {
 		return true
+	}
+	if l.ctx.Err() != nil {
+		return false
 	}
 	if len(l.out.List) == l.w.Most || l.asked == maxAsked {
 		l.out.Next = l.last

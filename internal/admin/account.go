@@ -102,7 +102,7 @@ func (s *Service) ListAccounts(ctx context.Context, c *call.Call, in *arcaapi.Li
 	if err := c.Authorize(ctx, &call.Check{Action: "arca:ListAccounts", Resource: "*"}); err != nil {
 		return nil, err
 	}
-	after, err := s.openPage("ListAccounts", in.NextToken)
+	after, err := s.openPage(in.NextToken, question("ListAccounts"))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (s *Service) ListAccounts(ctx context.Context, c *call.Call, in *arcaapi.Li
 	if err != nil {
 		return nil, err
 	}
-	out.NextToken, err = s.sealPage(next, "ListAccounts")
+	out.NextToken, err = s.sealPage(next, question("ListAccounts"))
 	return out, err
 }
 

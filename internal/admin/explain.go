@@ -134,8 +134,8 @@ func (s *Service) WhoCan(ctx context.Context, c *call.Call, in *arcaapi.WhoCanIn
 	if err := checkAction(in.Action); err != nil {
 		return nil, err
 	}
-	question := []string{c.Caller.Account, c.Region, in.Action, in.Resource}
-	after, err := s.openPage("WhoCan", in.NextToken, question...)
+	asked := question("WhoCan", c.Caller.Account, c.Region, in.Action, in.Resource)
+	after, err := s.openPage(in.NextToken, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s *Service) WhoCan(ctx context.Context, c *call.Call, in *arcaapi.WhoCanIn
 	for i := range g.List {
 		out.Grants = append(out.Grants, shownGrant(&g.List[i]))
 	}
-	out.NextToken, err = s.sealPage(g.Next, append([]string{"WhoCan"}, question...)...)
+	out.NextToken, err = s.sealPage(g.Next, asked)
 	return out, err
 }
 

@@ -1,46 +1,37 @@
 package admin
 
 import (
-	"encoding/base64"
-	"fmt"
-	"strings"
+	"errors"
 
 	"arca/internal/api/arcaapi"
+	"arca/internal/paging"
 )
 
-// A page token is the position after which a list goes on, sealed for the question it
-// was given for, so that clients can neither read nor make one.
-
-// pageTokenPurpose names the key in the store's keyring.
-const pageTokenPurpose = "page-token"
-
-func pageAD(question []string) []byte { return []byte("arca\x00" + strings.Join(question, "\x00")) }
+// question is what a list of this package is asked: which list, and what narrows it.
+func question(list string, parts ...string) paging.Question {
+	return paging.QuestionOf(append([]string{"arca", list}, parts...)...)
+}
 
 // sealPage makes the NextToken for a position; nil when there is no next page.
-func (s *Service) sealPage(next string, question ...string) (*string, error) {
+func (s *Service) sealPage(next string, q paging.Question) (*string, error) {
 	if next == "" {
 		return nil, nil
 	}
-	sealed, err := s.store.Seal(pageTokenPurpose, []byte(next), pageAD(question))
+	token, err := paging.Seal(s.store, q, next)
 	if err != nil {
-		return nil, fmt.Errorf("seal page token: %w", err)
+		return nil, err
 	}
-	return new(base64.RawURLEncoding.EncodeToString(sealed)), nil
+	return &token, nil
 }
 
 // openPage returns the position to go on after; "" is the beginning.
-func (s *Service) openPage(question string, token *string, more ...string) (string, error) {
+func (s *Service) openPage(token *string, q paging.Question) (string, error) {
 	if token == nil {
 		return "", nil
 	}
-	bad := arcaapi.InvalidParameterException.Errorf("The NextToken value is invalid.")
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(*token)
-	if err != nil {
-		return "", bad
+	position, err := paging.Open(s.store, q, *token)
+	if errors.Is(err, paging.ErrToken) {
+		return "", arcaapi.InvalidParameterException.Errorf("The NextToken value is invalid.")
 	}
-	position, err := s.store.Unseal(pageTokenPurpose, sealed, pageAD(append([]string{question}, more...)))
-	if err != nil || position.Len() == 0 {
-		return "", bad
-	}
-	return string(position.Bytes()), nil
+	return position, err
 }

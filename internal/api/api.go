@@ -29,6 +29,9 @@ type Service struct {
 	Version      string // API version, e.g. "2017-10-17"
 	Protocol     Protocol
 	EventSource  string // CloudTrail eventSource, e.g. "secretsmanager.amazonaws.com"
+	// ErrorMember is the member that carries the text of an error in JSON: "Message" or,
+	// as KMS has it, "message". Empty is "Message".
+	ErrorMember string
 	// InternalError is the code an unexpected failure is answered with.
 	InternalError *Code
 	// AccessDenied, Invalid and Throttled are the codes of the service's protocol for

@@ -14,6 +14,7 @@ const (
 	maxTypeBytes       = 128       // account and type of a resource
 	maxParametersBytes = 100 << 10 // requestParameters and responseElements, each
 	maxAdditionalBytes = 28 << 10
+	maxDetailsBytes    = 4 << 10
 	maxResources       = 32
 )
 
@@ -37,6 +38,7 @@ type Record struct {
 	RequestParameters   []byte // JSON object, or empty for null
 	ResponseElements    []byte // JSON object, or empty for null
 	AdditionalEventData []byte // JSON object, or nil to leave the member out
+	EventDetails        []byte // serviceEventDetails of a service event, likewise
 	RecipientAccountID  string
 	TLS                 *TLSDetails // nil leaves the member out
 	Resources           []Resource
@@ -123,6 +125,10 @@ func (r *Record) AppendLine(dst []byte, node string) []byte {
 	if r.AdditionalEventData != nil {
 		dst = append(dst, `,"additionalEventData":`...)
 		dst = appendObject(dst, r.AdditionalEventData, maxAdditionalBytes, "additionalEventData")
+	}
+	if r.EventDetails != nil {
+		dst = append(dst, `,"serviceEventDetails":`...)
+		dst = appendObject(dst, r.EventDetails, maxDetailsBytes, "serviceEventDetails")
 	}
 	dst = appendMember(dst, `,"requestID":`, r.RequestID)
 	dst = appendMember(dst, `,"eventID":`, r.EventID)

@@ -140,6 +140,7 @@ func TestAppendLineBounds(t *testing.T) {
 		RequestParameters   json.RawMessage
 		ResponseElements    json.RawMessage
 		AdditionalEventData json.RawMessage
+		ServiceEventDetails json.RawMessage
 	}
 	omitted := func(size int, reason string) json.RawMessage {
 		return fmt.Appendf(nil, `{"omitted":true,"originalSize":%d,"reason":%q}`, size, reason)
@@ -157,6 +158,7 @@ func TestAppendLineBounds(t *testing.T) {
 		{"largest parameters", audit.Record{RequestParameters: object(100 << 10)}, part{RequestParameters: object(100 << 10)}},
 		{"parameters too large", audit.Record{RequestParameters: object(100<<10 + 1)}, part{RequestParameters: omitted(100<<10+1, "requestParameters too large")}},
 		{"response too large", audit.Record{ResponseElements: object(200 << 10)}, part{ResponseElements: omitted(200<<10, "responseElements too large")}},
+		{"details too large", audit.Record{EventDetails: object(4<<10 + 1)}, part{ServiceEventDetails: omitted(4<<10+1, "serviceEventDetails too large")}},
 		{"additional data too large", audit.Record{AdditionalEventData: object(28<<10 + 1)}, part{AdditionalEventData: omitted(28<<10+1, "additionalEventData too large")}},
 		{"parameters not JSON", audit.Record{RequestParameters: []byte(`{"a":}`)}, part{RequestParameters: omitted(6, "requestParameters not a JSON object")}},
 		{"parameters not an object", audit.Record{RequestParameters: []byte(`[]`)}, part{RequestParameters: omitted(2, "requestParameters not a JSON object")}},

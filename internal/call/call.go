@@ -13,6 +13,7 @@ package call
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"arca/internal/api"
@@ -114,11 +115,12 @@ type state struct {
 	events  []ServiceEvent
 	// resources are what NoteResource was told.
 	resources []audit.Resource
-	// subLines are the finished records of sub-calls, newest last; subOpen is how many
-	// are not finished.
+	// subLines are the finished records of sub-calls and forwarded calls, newest last;
+	// subOpen is how many sub-calls are not finished.
 	subLines [][]byte
 	subOpen  int
-	parent   *Call // of a sub-call
+	parent   *Call  // of a sub-call or forwarded call
+	service  string // that forwarded the call
 }
 
 // Check is one question to the authorizer: may the caller do Action to Resource?
@@ -137,6 +139,11 @@ type Check struct {
 	// ResourceDecides is policy.Request's: nobody may use the resource but through
 	// ResourcePolicy.
 	ResourceDecides bool
+	// Grant is the one on the resource that speaks for the caller.
+	Grant policy.Grant
+	// Context has more of the service's own condition keys, for which it is asked when a
+	// policy names them; nil for none. It must not be used after the decision.
+	Context policy.Context
 	// Snap is the state that the operation reads, on which the decision is then made as
 	// well; nil is the newest.
 	Snap *store.Snap
@@ -190,7 +197,10 @@ func (c *Call) NoteDenial(d Denial) {
 // NoteResource puts a resource into the audit record of the call, with its type as
 // CloudTrail names it, e.g. "AWS::IAM::Role".
 func (c *Call) NoteResource(account, kind, arn string) {
-	c.resources = append(c.resources, audit.Resource{AccountID: account, Type: kind, ARN: arn})
+	r := audit.Resource{AccountID: account, Type: kind, ARN: arn}
+	if !slices.Contains(c.resources, r) { // what a transaction notes, it may note again
+		c.resources = append(c.resources, r)
+	}
 }
 
 // NoDecision says that AWS lets every verified caller do this, and why.
@@ -224,9 +234,9 @@ func (c *Call) Update(ctx context.Context, st *store.Store, fn func(tx *store.Tx
 		return ErrSubCall
 	}
 	c.updated = true
-	before := len(c.events)
+	before, lines := len(c.events), len(c.subLines)
 	commit, err := st.Update(ctx, func(tx *store.Tx) error {
-		c.events = c.events[:before]
+		c.events, c.subLines = c.events[:before], c.subLines[:lines]
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -245,7 +255,8 @@ func (c *Call) Update(ctx context.Context, st *store.Store, fn func(tx *store.Tx
 	if errors.Is(err, store.ErrUnknown) {
 		// The effect may be in the store, and Recover then writes a line of this id that
 		// tells what changed. The line of the answer is another one.
-		c.eventID = newEventID()
+		// Those of forwarded calls would be the same, and the log tells records apart by id.
+		c.eventID, c.subLines = newEventID(), c.subLines[:lines]
 	}
 	if err != nil {
 		return err
@@ -265,25 +276,33 @@ func (c *Call) ServiceEvent(e ServiceEvent) { c.events = append(c.events, e) }
 // BatchGetSecretValue does for every secret it reads. The caller, time and source
 // are those of the outer call.
 func (c *Call) SubCall(op *api.Operation, in any) *Call {
+	c.subOpen++
+	return c.inner(op, in)
+}
+
+func (c *Call) inner(op *api.Operation, in any) *Call {
 	sub := &Call{
 		Op: op, Now: c.Now, Caller: c.Caller, Partition: c.Partition, Region: c.Region,
 		RequestID: c.RequestID, SourceIP: c.SourceIP, UserAgent: c.UserAgent, Host: c.Host, TLS: c.TLS, Secure: c.Secure,
 	}
 	sub.state = state{d: c.d, in: in, eventID: newEventID(), parent: c}
-	c.subOpen++
 	return sub
 }
 
-// Done ends a sub-call, once: its record goes into the log together with that of the
-// outer call, before the answer leaves. It returns the error as the client is to
-// see it, or nil. With an error, out must not be answered with.
+// Done ends a sub-call or a forwarded call, once: its record goes into the log together
+// with that of the outer call, before the answer leaves. It returns the error as the
+// client is to see it, or nil. With an error, out must not be answered with.
 func (c *Call) Done(out any, err error) *api.Error {
-	if c.parent == nil || c.parent.subOpen == 0 {
+	forwarded := c.service != ""
+	if c.parent == nil || !forwarded && c.parent.subOpen == 0 {
 		panic("call: Done outside a sub-call")
 	}
 	aerr := c.d.clientError(c, err)
-	c.parent.subOpen--
+	if !forwarded {
+		c.parent.subOpen--
+	}
 	c.parent.subLines = append(c.parent.subLines, c.line(out, aerr))
+	c.parent.subLines = append(c.parent.subLines, c.subLines...)
 	c.parent.events = append(c.parent.events, c.events...)
 	return aerr
 }

@@ -62,7 +62,9 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 	if aerr != nil {
 		r.ErrorCode, r.ErrorMessage = recordedCode(c.Op, aerr.Code), aerr.Message
 	}
-	if c.TLS != nil {
+	if c.service != "" {
+		r.Identity.InvokedBy, r.SourceIP, r.UserAgent = c.service, c.service, c.service
+	} else if c.TLS != nil {
 		r.TLS = &audit.TLSDetails{Version: c.TLS.Version, CipherSuite: c.TLS.CipherSuite, ClientProvidedHostHeader: c.Host}
 	}
 	return r.AppendLine(make([]byte, 0, lineBytes), c.d.cfg.Store.NodeID())
@@ -107,7 +109,8 @@ const lineBytes = 1280
 // effectLines is what the transaction keeps of this call until its log lines are
 // synced: the same records, but for the answer, which is not known yet.
 func (c *Call) effectLines() []byte {
-	return joinLines(append([][]byte{c.line(nil, nil)}, c.eventLines()...))
+	lines := append([][]byte{c.line(nil, nil)}, c.subLines...)
+	return joinLines(append(lines, c.eventLines()...))
 }
 
 // eventLines are the records of the events this call caused.
@@ -125,6 +128,7 @@ func (c *Call) eventLines() [][]byte {
 func (d *Dispatcher) serviceLines(base string, now time.Time, events []ServiceEvent, changes []store.Change) [][]byte {
 	lines := make([][]byte, 0, len(events))
 	for i, e := range events {
+		by := cmp.Or(e.InvokedBy, e.Source)
 		r := audit.Record{
 			EventID:            derivedEventID(base, i),
 			EventTime:          now,
@@ -132,14 +136,19 @@ func (d *Dispatcher) serviceLines(base string, now time.Time, events []ServiceEv
 			EventSource:        e.Source,
 			EventName:          e.Name,
 			Region:             e.Region,
-			SourceIP:           e.Source,
-			UserAgent:          e.Source,
+			SourceIP:           by,
+			UserAgent:          by,
 			RequestID:          cmp.Or(e.RequestID, base),
 			RecipientAccountID: e.Account,
 			ErrorMessage:       e.Error,
-			Identity:           audit.Identity{AccountID: e.Account, InvokedBy: e.Source},
+			Identity:           audit.Identity{AccountID: e.Account, InvokedBy: by},
+			EventDetails:       e.Details,
 		}
-		if e.ResourceARN != "" {
+		switch {
+		case e.ResourceARN == "":
+		case e.ResourceType != "":
+			r.Resources = []audit.Resource{{AccountID: e.Account, Type: e.ResourceType, ARN: e.ResourceARN}}
+		default:
 			r.AdditionalEventData = append(api.AppendJSONString([]byte(`{"SecretId":`), e.ResourceARN), '}')
 		}
 		if i == 0 {

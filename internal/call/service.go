@@ -16,9 +16,15 @@ type ServiceEvent struct {
 	Name        string // "EndSecretVersionDelete"
 	Account     string
 	Region      string
-	ResourceARN string // shown as additionalEventData.SecretId
-	RequestID   string // "" means that of the call it belongs to, or a random one
-	Error       string // errorMessage; "" for success
+	ResourceARN string // shown as additionalEventData.SecretId, or among the resources
+	// ResourceType is CloudTrail's name for what ResourceARN names, e.g. "AWS::KMS::Key",
+	// and puts it among the record's resources.
+	ResourceType string
+	// Details is the JSON object serviceEventDetails; nil for none.
+	Details   []byte
+	InvokedBy string // "" means Source
+	RequestID string // "" means that of the call it belongs to, or a random one
+	Error     string // errorMessage; "" for success
 }
 
 // errNothingToRecord ends a transaction that emitted no event.

@@ -22,18 +22,23 @@ func TestServiceEventLine(t *testing.T) {
 	rotation := event("RotationStarted")
 	rotation.RequestID = "Rotation-" + secretARN + "-11111111-2222-3333-4444-555555555555"
 	bare := call.ServiceEvent{Source: "arca", Name: "Other", Account: account}
+	ofKey := call.ServiceEvent{
+		Source: "kms.amazonaws.com", Name: "DeleteKey", Account: account, Region: "eu-west-1", ResourceARN: "arn:k", ResourceType: "AWS::KMS::Key",
+		Details: []byte(`{"keyId":"k"}`), InvokedBy: "AWS Internal",
+	}
 	err := b.d.ServiceUpdate(t.Context(), start.Add(time.Hour), func(tx *store.Tx, emit func(call.ServiceEvent)) error {
 		b.notes.Put(tx, noteKey("a"), &note{"a"})
 		emit(rotation)
 		emit(bare)
+		emit(ofKey)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := b.lines(t)
-	if len(lines) != 2 {
-		t.Fatalf("%d lines, want 2", len(lines))
+	if len(lines) != 3 {
+		t.Fatalf("%d lines, want 3", len(lines))
 	}
 	if uuid := regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`); !uuid.MatchString(lines[1].RequestID) || !uuid.MatchString(lines[1].EventID) {
 		t.Errorf("request id %q and event id %q, want UUIDs", lines[1].RequestID, lines[1].EventID)
@@ -54,6 +59,19 @@ func TestServiceEventLine(t *testing.T) {
 	}
 	if lines[1].AdditionalData != nil || len(lines[1].Arca.Changes) != 0 {
 		t.Errorf("second line %s", lines[1].raw)
+	}
+	// KMS shows its keys among the resources, and what happened as details.
+	got = object(t, lines[2].raw)
+	delete(got, "arca")
+	delete(got, "eventID")
+	delete(got, "requestID")
+	want = object(t, `{"eventVersion":"1.11","userIdentity":{"accountId":"123456789012","invokedBy":"AWS Internal"},
+		"eventTime":"2026-05-04T04:02:01Z","eventSource":"kms.amazonaws.com","eventName":"DeleteKey","awsRegion":"eu-west-1",
+		"sourceIPAddress":"AWS Internal","userAgent":"AWS Internal","requestParameters":null,"responseElements":null,
+		"serviceEventDetails":{"keyId":"k"},"readOnly":false,"resources":[{"accountId":"123456789012","type":"AWS::KMS::Key","ARN":"arn:k"}],
+		"eventType":"AwsServiceEvent","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management"}`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("line about a key (-want +got):\n%s", diff)
 	}
 }
 

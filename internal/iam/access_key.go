@@ -8,6 +8,7 @@ import (
 	"arca/internal/api"
 	"arca/internal/api/iamapi"
 	"arca/internal/call"
+	"arca/internal/paging"
 	"arca/internal/store"
 )
 
@@ -190,7 +191,7 @@ func (s *Service) ListAccessKeys(ctx context.Context, c *call.Call, in *iamapi.L
 			return err
 		}
 		out = &iamapi.ListAccessKeysOutput{AccessKeyMetadata: []iamapi.AccessKeyMetadata{}}
-		for _, id := range pageOf(pg, s.keyIDs(v, owner)) {
+		for _, id := range paging.Page(pg, s.keyIDs(v, owner)) {
 			k := first(s.keys, v, byID, id)
 			if k == nil {
 				continue // damaged data, which Check reports
@@ -199,7 +200,7 @@ func (s *Service) ListAccessKeys(ctx context.Context, c *call.Call, in *iamapi.L
 				UserName: optional(owner.name()), AccessKeyId: &k.ID, Status: new(keyStatus(k)), CreateDate: moment(k.Created),
 			})
 		}
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

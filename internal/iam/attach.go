@@ -6,6 +6,7 @@ import (
 
 	"arca/internal/api/iamapi"
 	"arca/internal/arn"
+	"arca/internal/paging"
 	"arca/internal/policy"
 	"arca/internal/store"
 )
@@ -27,11 +28,11 @@ func putInline(p *Policies, name, doc string, most int, bearer string) error {
 	} else {
 		all = slices.Insert(all, at, InlinePolicy{Name: name, Text: doc})
 	}
-	size := 0
+	var together strings.Builder
 	for _, in := range all {
-		size += policy.Size(in.Text)
+		together.WriteString(in.Text)
 	}
-	if size > most {
+	if !policy.Within(together.String(), most) {
 		return iamapi.LimitExceeded.Errorf("Maximum policy size of %d bytes exceeded for %s", most, bearer)
 	}
 	p.Inline = all
@@ -62,10 +63,10 @@ func findInline(list []InlinePolicy, name string) (at int, found bool) {
 }
 
 // inlineNames is a page of the names of inline policies.
-func inlineNames(pg *pager, p *Policies) []string {
+func inlineNames(pg *paging.Pager, p *Policies) []string {
 	names := []string{}
 	for _, in := range p.Inline {
-		take, more := pg.offer(in.Name)
+		take, more := pg.Offer(in.Name)
 		if take {
 			names = append(names, in.Name)
 		}
@@ -173,7 +174,7 @@ func (s *Service) countUse(tx *store.Tx, arn string, change func(m *ManagedPolic
 }
 
 // attachedPolicies is a page of attached policies below a path.
-func attachedPolicies(pg *pager, p *Policies, prefix *string) []iamapi.AttachedPolicy {
+func attachedPolicies(pg *paging.Pager, p *Policies, prefix *string) []iamapi.AttachedPolicy {
 	all := make([]iamapi.AttachedPolicy, 0, len(p.Attached))
 	for _, arn := range p.Attached {
 		name := lastElement(arn)
@@ -182,7 +183,7 @@ func attachedPolicies(pg *pager, p *Policies, prefix *string) []iamapi.AttachedP
 			all = append(all, iamapi.AttachedPolicy{PolicyName: &name, PolicyArn: &arn})
 		}
 	}
-	return append([]iamapi.AttachedPolicy{}, pageOf(pg, all)...)
+	return append([]iamapi.AttachedPolicy{}, paging.Page(pg, all)...)
 }
 
 // boundaryType is what AWS answers with. Its model names another value, which AWS does

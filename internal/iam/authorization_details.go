@@ -7,6 +7,7 @@ import (
 
 	"arca/internal/api/iamapi"
 	"arca/internal/call"
+	"arca/internal/paging"
 	"arca/internal/store"
 )
 
@@ -48,7 +49,7 @@ func (s *Service) GetAccountAuthorizationDetails(ctx context.Context, c *call.Ca
 	if err != nil {
 		return nil, err
 	}
-	d.out.IsTruncated, d.out.Marker, err = pg.end()
+	d.out.IsTruncated, d.out.Marker, err = pg.End()
 	return d.out, err
 }
 
@@ -57,7 +58,7 @@ func (s *Service) GetAccountAuthorizationDetails(ctx context.Context, c *call.Ca
 type details struct {
 	s       *Service
 	account string
-	pg      *pager
+	pg      *paging.Pager
 	out     *iamapi.GetAccountAuthorizationDetailsOutput
 	v       *store.Snap
 }
@@ -65,7 +66,7 @@ type details struct {
 // begin starts the page anew: the function of a view may run again.
 func (d *details) begin(v *store.Snap) {
 	d.v = v
-	d.pg.begin()
+	d.pg.Begin()
 	*d.out = iamapi.GetAccountAuthorizationDetailsOutput{
 		UserDetailList: []iamapi.UserDetail{}, GroupDetailList: []iamapi.GroupDetail{},
 		RoleDetailList: []iamapi.RoleDetail{}, Policies: []iamapi.ManagedPolicyDetail{},
@@ -76,7 +77,7 @@ func (d *details) users() (more bool) {
 	more = true
 	d.s.Users(d.v, d.account, func(u *User) bool {
 		var take bool
-		if take, more = d.pg.offer("1" + strings.ToLower(u.Name)); !take {
+		if take, more = d.pg.Offer("1" + strings.ToLower(u.Name)); !take {
 			return more
 		}
 		groups := []string{}
@@ -85,6 +86,7 @@ func (d *details) users() (more bool) {
 				groups = append(groups, g.Name)
 			}
 		}
+		d.pg.Weigh(inlineBytes(&u.Policies))
 		d.out.UserDetailList = append(d.out.UserDetailList, iamapi.UserDetail{
 			Path: &u.Path, UserName: &u.Name, UserId: &u.UID, Arn: new(u.ARN()), CreateDate: moment(u.Created),
 			UserPolicyList: inlineDetails(&u.Policies), GroupList: groups, AttachedManagedPolicies: wireAttached(&u.Policies),
@@ -99,9 +101,10 @@ func (d *details) groups() (more bool) {
 	more = true
 	d.s.Groups(d.v, d.account, func(g *Group) bool {
 		var take bool
-		if take, more = d.pg.offer("2" + strings.ToLower(g.Name)); !take {
+		if take, more = d.pg.Offer("2" + strings.ToLower(g.Name)); !take {
 			return more
 		}
+		d.pg.Weigh(inlineBytes(&g.Policies))
 		d.out.GroupDetailList = append(d.out.GroupDetailList, iamapi.GroupDetail{
 			Path: &g.Path, GroupName: &g.Name, GroupId: &g.UID, Arn: new(g.ARN()), CreateDate: moment(g.Created),
 			GroupPolicyList: inlineDetails(&g.Policies), AttachedManagedPolicies: wireAttached(&g.Policies),
@@ -115,9 +118,11 @@ func (d *details) roles() (more bool) {
 	more = true
 	d.s.Roles(d.v, d.account, func(r *Role) bool {
 		var take bool
-		if take, more = d.pg.offer("3" + strings.ToLower(r.Name)); !take {
+		if take, more = d.pg.Offer("3" + strings.ToLower(r.Name)); !take {
 			return more
 		}
+		d.pg.Weigh(len(r.Trust))
+		d.pg.Weigh(inlineBytes(&r.Policies))
 		d.out.RoleDetailList = append(d.out.RoleDetailList, iamapi.RoleDetail{
 			Path: &r.Path, RoleName: &r.Name, RoleId: &r.UID, Arn: new(r.ARN()), CreateDate: moment(r.Created),
 			AssumeRolePolicyDocument: new(shownPolicy(d.s.showTrust(d.v, r.Trust))), InstanceProfileList: []iamapi.InstanceProfile{},
@@ -137,7 +142,7 @@ func (d *details) policies(order, scope string) (more bool) {
 	more = true
 	d.s.eachPolicy(d.v, d.account, scope, func(position string, m *ManagedPolicy) bool {
 		var take bool
-		if take, more = d.pg.offer(order + position); !take {
+		if take, more = d.pg.Offer(order + position); !take {
 			return more
 		}
 		p := d.s.wirePolicy(d.v, d.account, m)
@@ -145,6 +150,7 @@ func (d *details) policies(order, scope string) (more bool) {
 		for i := len(m.Versions) - 1; i >= 0; i-- {
 			shown := wireVersion(m, &m.Versions[i])
 			shown.Document = new(shownPolicy(m.Versions[i].Text))
+			d.pg.Weigh(len(m.Versions[i].Text))
 			versions = append(versions, shown)
 		}
 		d.out.Policies = append(d.out.Policies, iamapi.ManagedPolicyDetail{

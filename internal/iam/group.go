@@ -70,13 +70,13 @@ func (s *Service) GetGroup(ctx context.Context, c *call.Call, in *iamapi.GetGrou
 		}
 		out = &iamapi.GetGroupOutput{Group: new(wireGroup(g)), Users: []iamapi.User{}}
 		each(s.users, v, byGroup, g.UID+"\x00", func(u *User) bool {
-			take, more := pg.offer(strings.ToLower(u.Name))
+			take, more := pg.Offer(strings.ToLower(u.Name))
 			if take {
 				out.Users = append(out.Users, wireUser(u))
 			}
 			return more
 		})
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -156,13 +156,13 @@ func (s *Service) ListGroups(ctx context.Context, c *call.Call, in *iamapi.ListG
 	}
 	out := &iamapi.ListGroupsOutput{}
 	err = s.store.View(ctx, func(v *store.Snap) error {
-		pg.begin()
+		pg.Begin()
 		out.Groups = []iamapi.Group{}
 		each(s.groups, v, byName, c.Caller.Account+"\x00", func(g *Group) bool {
 			if !below(g.Path, in.PathPrefix) {
 				return true
 			}
-			take, more := pg.offer(strings.ToLower(g.Name))
+			take, more := pg.Offer(strings.ToLower(g.Name))
 			if take {
 				out.Groups = append(out.Groups, wireGroup(g))
 			}
@@ -173,7 +173,7 @@ func (s *Service) ListGroups(ctx context.Context, c *call.Call, in *iamapi.ListG
 	if err != nil {
 		return nil, err
 	}
-	out.IsTruncated, out.Marker, err = pg.end()
+	out.IsTruncated, out.Marker, err = pg.End()
 	return out, err
 }
 
@@ -250,7 +250,7 @@ func (s *Service) ListGroupsForUser(ctx context.Context, c *call.Call, in *iamap
 		}
 		out.Groups = []iamapi.Group{}
 		for _, g := range s.groupsOf(v, u) {
-			take, more := pg.offer(strings.ToLower(g.Name))
+			take, more := pg.Offer(strings.ToLower(g.Name))
 			if take {
 				out.Groups = append(out.Groups, wireGroup(g))
 			}
@@ -258,7 +258,7 @@ func (s *Service) ListGroupsForUser(ctx context.Context, c *call.Call, in *iamap
 				break
 			}
 		}
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

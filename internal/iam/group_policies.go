@@ -83,7 +83,7 @@ func (s *Service) ListGroupPolicies(ctx context.Context, c *call.Call, in *iamap
 			return err
 		}
 		out.PolicyNames = inlineNames(pg, &g.Policies)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *Service) ListAttachedGroupPolicies(ctx context.Context, c *call.Call, i
 			return err
 		}
 		out.AttachedPolicies = attachedPolicies(pg, &g.Policies, in.PathPrefix)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

@@ -109,7 +109,7 @@ func (s *Service) putPolicy(tx *store.Tx, m *ManagedPolicy) {
 
 // checkManaged holds the text of a managed policy to size and grammar.
 func (s *Service) checkManaged(doc string) error {
-	if policy.Size(doc) > s.quotas.managed {
+	if !policy.Within(doc, s.quotas.managed) {
 		return errQuota("PolicySize", s.quotas.managed)
 	}
 	if _, err := policy.ParseIdentityPolicy(doc); err != nil {
@@ -238,13 +238,13 @@ func (s *Service) ListPolicies(ctx context.Context, c *call.Call, in *iamapi.Lis
 	}
 	out := &iamapi.ListPoliciesOutput{}
 	err = s.store.View(ctx, func(v *store.Snap) error {
-		pg.begin()
+		pg.Begin()
 		out.Policies = []iamapi.Policy{}
 		s.eachPolicy(v, account, scope, func(position string, m *ManagedPolicy) bool {
 			if !below(m.Path, in.PathPrefix) || !s.usedAs(v, account, m, attached, usage) {
 				return true
 			}
-			take, more := pg.offer(position)
+			take, more := pg.Offer(position)
 			if take {
 				out.Policies = append(out.Policies, s.wirePolicy(v, account, m))
 			}
@@ -255,7 +255,7 @@ func (s *Service) ListPolicies(ctx context.Context, c *call.Call, in *iamapi.Lis
 	if err != nil {
 		return nil, err
 	}
-	out.IsTruncated, out.Marker, err = pg.end()
+	out.IsTruncated, out.Marker, err = pg.End()
 	return out, err
 }
 

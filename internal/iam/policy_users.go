@@ -93,7 +93,7 @@ func (s *Service) ListEntitiesForPolicy(ctx context.Context, c *call.Call, in *i
 			if kind != "" && kind != u.kind || !below(u.path, in.PathPrefix) {
 				continue
 			}
-			take, more := pg.offer(u.position())
+			take, more := pg.Offer(u.position())
 			if !more {
 				break
 			}
@@ -109,7 +109,7 @@ func (s *Service) ListEntitiesForPolicy(ctx context.Context, c *call.Call, in *i
 				out.PolicyRoles = append(out.PolicyRoles, iamapi.PolicyRole{RoleName: &u.name, RoleId: &u.uid})
 			}
 		}
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"arca/internal/api/iamapi"
 	"arca/internal/call"
+	"arca/internal/paging"
 	"arca/internal/store"
 )
 
@@ -101,8 +102,8 @@ func (s *Service) ListPolicyVersions(ctx context.Context, c *call.Call, in *iama
 		for i := len(m.Versions) - 1; i >= 0; i-- {
 			all = append(all, wireVersion(m, &m.Versions[i]))
 		}
-		out.Versions = pageOf(pg, all)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.Versions = paging.Page(pg, all)
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -159,7 +160,7 @@ func (s *Service) ListPolicyTags(ctx context.Context, c *call.Call, in *iamapi.L
 			return err
 		}
 		out.Tags = pageOfTags(pg, m.Tags)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

@@ -48,7 +48,7 @@ func (s *Service) ListOpenIDConnectProviderTags(ctx context.Context, c *call.Cal
 			return err
 		}
 		out.Tags = pageOfTags(pg, p.Tags)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

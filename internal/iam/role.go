@@ -218,14 +218,15 @@ func (s *Service) ListRoles(ctx context.Context, c *call.Call, in *iamapi.ListRo
 	}
 	out := &iamapi.ListRolesOutput{}
 	err = s.store.View(ctx, func(v *store.Snap) error {
-		pg.begin()
+		pg.Begin()
 		out.Roles = []iamapi.Role{}
 		s.Roles(v, c.Caller.Account, func(r *Role) bool {
 			if !below(r.Path, in.PathPrefix) {
 				return true
 			}
-			take, more := pg.offer(strings.ToLower(r.Name))
+			take, more := pg.Offer(strings.ToLower(r.Name))
 			if take {
+				pg.Weigh(len(r.Trust))
 				out.Roles = append(out.Roles, s.listedRole(v, r))
 			}
 			return more
@@ -235,6 +236,6 @@ func (s *Service) ListRoles(ctx context.Context, c *call.Call, in *iamapi.ListRo
 	if err != nil {
 		return nil, err
 	}
-	out.IsTruncated, out.Marker, err = pg.end()
+	out.IsTruncated, out.Marker, err = pg.End()
 	return out, err
 }

@@ -71,7 +71,7 @@ func (s *Service) ListRoleTags(ctx context.Context, c *call.Call, in *iamapi.Lis
 			return err
 		}
 		out.Tags = pageOfTags(pg, r.Tags)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Service) ListRolePolicies(ctx context.Context, c *call.Call, in *iamapi
 			return err
 		}
 		out.PolicyNames = inlineNames(pg, &r.Policies)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *Service) ListAttachedRolePolicies(ctx context.Context, c *call.Call, in
 			return err
 		}
 		out.AttachedPolicies = attachedPolicies(pg, &r.Policies, in.PathPrefix)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -213,7 +213,7 @@ func (s *Service) ListInstanceProfilesForRole(ctx context.Context, c *call.Call,
 		if err != nil {
 			return err
 		}
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

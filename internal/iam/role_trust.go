@@ -13,7 +13,7 @@ import (
 // users, roles and sessions by unique id, so that a namesake made later is somebody
 // else. It refuses a policy that names somebody who does not exist.
 func (s *Service) storedTrust(v *store.Snap, doc string) (string, error) {
-	if policy.Size(doc) > s.quotas.trust {
+	if !policy.Within(doc, s.quotas.trust) {
 		return "", errQuota("ACLSizePerRole", s.quotas.trust)
 	}
 	parsed, err := policy.ParseTrustPolicy(doc)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"arca/internal/api/iamapi"
+	"arca/internal/paging"
 )
 
 // setTags adds tags or gives them new values. Keys are unique without case: a key
@@ -63,6 +64,6 @@ func wireTags(tags []Tag) []iamapi.Tag {
 }
 
 // pageOfTags is the form of tags in answers that list them, page by page.
-func pageOfTags(p *pager, tags []Tag) []iamapi.Tag {
-	return append([]iamapi.Tag{}, wireTags(pageOf(p, tags))...)
+func pageOfTags(p *paging.Pager, tags []Tag) []iamapi.Tag {
+	return append([]iamapi.Tag{}, wireTags(paging.Page(p, tags))...)
 }

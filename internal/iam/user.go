@@ -222,13 +222,13 @@ func (s *Service) ListUsers(ctx context.Context, c *call.Call, in *iamapi.ListUs
 	}
 	out := &iamapi.ListUsersOutput{}
 	err = s.store.View(ctx, func(v *store.Snap) error {
-		pg.begin()
+		pg.Begin()
 		out.Users = []iamapi.User{}
 		s.Users(v, c.Caller.Account, func(u *User) bool {
 			if !below(u.Path, in.PathPrefix) {
 				return true
 			}
-			take, more := pg.offer(strings.ToLower(u.Name))
+			take, more := pg.Offer(strings.ToLower(u.Name))
 			if take {
 				out.Users = append(out.Users, wireUser(u))
 			}
@@ -239,6 +239,6 @@ func (s *Service) ListUsers(ctx context.Context, c *call.Call, in *iamapi.ListUs
 	if err != nil {
 		return nil, err
 	}
-	out.IsTruncated, out.Marker, err = pg.end()
+	out.IsTruncated, out.Marker, err = pg.End()
 	return out, err
 }

@@ -71,7 +71,7 @@ func (s *Service) ListUserTags(ctx context.Context, c *call.Call, in *iamapi.Lis
 			return err
 		}
 		out.Tags = pageOfTags(pg, u.Tags)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Service) ListUserPolicies(ctx context.Context, c *call.Call, in *iamapi
 			return err
 		}
 		out.PolicyNames = inlineNames(pg, &u.Policies)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *Service) ListAttachedUserPolicies(ctx context.Context, c *call.Call, in
 			return err
 		}
 		out.AttachedPolicies = attachedPolicies(pg, &u.Policies, in.PathPrefix)
-		out.IsTruncated, out.Marker, err = pg.end()
+		out.IsTruncated, out.Marker, err = pg.End()
 		return err
 	})
 	if err != nil {

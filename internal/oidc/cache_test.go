@@ -290,7 +290,7 @@ func TestForgets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := v.Verify(t.Context(), u, oidc.Provider{Issuer: u.Issuer()}); kindOf(err) != oidc.NoKey {
+		if _, err := v.Verify(t.Context(), u, oidc.Provider{Account: fmt.Sprint(i % 10), Issuer: u.Issuer()}); kindOf(err) != oidc.NoKey {
 			t.Fatal(err)
 		}
 	}

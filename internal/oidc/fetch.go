@@ -39,6 +39,10 @@ var (
 
 // fetch asks an issuer for its keys. The error is an *Error.
 func (k *keyCache) fetch(p Provider) (*keySet, error) {
+	if !k.begin(p.Account) {
+		return nil, &Error{Kind: Unreachable, cause: errBusy}
+	}
+	defer k.end(p.Account)
 	select {
 	case k.slots <- struct{}{}:
 		defer func() { <-k.slots }()

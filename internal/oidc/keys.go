@@ -26,6 +26,10 @@ const (
 	// maxFetches bounds the issuers that are asked at the same time. It only has to keep
 	// sockets from running out: each is given back within fetchTime.
 	maxFetches = 512
+	// maxAccountFetches and maxAccountIssuers bound the part of one account in them: its
+	// issuers may all be silent, and it may change thumbprints as often as it likes.
+	maxAccountFetches = 64
+	maxAccountIssuers = 200
 	// maxCandidates bounds the keys that one token is tried with.
 	maxCandidates = 4
 )
@@ -43,11 +47,15 @@ type keyCache struct {
 	issuers map[string]*list.Element // of *issuer; guarded by mu
 	recent  list.List                // of *issuer, latest use first; guarded by mu
 	bytes   int                      // of all key sets; guarded by mu
+	// held and asking count, by account, the issuers that are remembered because of it and
+	// those that are being asked; guarded by mu.
+	held, asking map[string]int
 }
 
 // issuer is what is known of one issuer.
 type issuer struct {
-	id string
+	id      string
+	account string // that it was first looked up for
 
 	mu      sync.Mutex
 	set     *keySet   // the last that was fetched, nil before; guarded by mu
@@ -69,6 +77,7 @@ type keySet struct {
 func newKeyCache(cfg Config) *keyCache {
 	return &keyCache{
 		cfg: cfg, timeout: fetchTime, slots: make(chan struct{}, maxFetches), issuers: make(map[string]*list.Element),
+		held: make(map[string]int), asking: make(map[string]int),
 	}
 }
 
@@ -164,10 +173,53 @@ func (k *keyCache) issuer(p Provider) *issuer {
 		k.recent.MoveToFront(e)
 		return e.Value.(*issuer)
 	}
-	iss := &issuer{id: id}
+	if k.held[p.Account] >= maxAccountIssuers {
+		k.forgetOneOfLocked(p.Account)
+	}
+	iss := &issuer{id: id, account: p.Account}
 	k.issuers[id] = k.recent.PushFront(iss)
+	k.held[p.Account]++
 	k.shrinkLocked()
 	return iss
+}
+
+// forgetOneOfLocked makes room within the part of one account.
+func (k *keyCache) forgetOneOfLocked(account string) {
+	for e := k.recent.Back(); e != nil; e = e.Prev() {
+		if e.Value.(*issuer).account == account {
+			k.forgetLocked(e)
+			return
+		}
+	}
+}
+
+func (k *keyCache) forgetLocked(e *list.Element) {
+	iss := e.Value.(*issuer)
+	k.recent.Remove(e)
+	delete(k.issuers, iss.id)
+	k.bytes -= iss.size
+	if k.held[iss.account]--; k.held[iss.account] == 0 {
+		delete(k.held, iss.account)
+	}
+}
+
+// begin reports whether an account may have one more issuer asked; then end follows.
+func (k *keyCache) begin(account string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.asking[account] >= maxAccountFetches {
+		return false
+	}
+	k.asking[account]++
+	return true
+}
+
+func (k *keyCache) end(account string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.asking[account]--; k.asking[account] == 0 {
+		delete(k.asking, account)
+	}
 }
 
 // weigh notes the size of an issuer's new key set.
@@ -185,10 +237,6 @@ func (k *keyCache) weigh(iss *issuer, size int) {
 // shrinkLocked forgets the issuers that were not used for the longest time.
 func (k *keyCache) shrinkLocked() {
 	for len(k.issuers) > maxIssuers || k.bytes > maxCacheBytes && len(k.issuers) > 1 {
-		e := k.recent.Back()
-		iss := e.Value.(*issuer)
-		k.recent.Remove(e)
-		delete(k.issuers, iss.id)
-		k.bytes -= iss.size
+		k.forgetLocked(k.recent.Back())
 	}
 }

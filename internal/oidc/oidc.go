@@ -45,6 +45,7 @@ func New(cfg Config) *Verifier { return &Verifier{cfg: cfg, keys: newKeyCache(cf
 
 // Provider is an issuer as an account has registered it.
 type Provider struct {
+	Account     string   // that registered it: what asking the issuer costs is counted as its own
 	Issuer      string   // its URL, as in the claim iss
 	ClientIDs   []string // the audiences that are accepted
 	Thumbprints []string // SHA-1 of certificates, in hexadecimal

@@ -14,15 +14,16 @@ type Cache struct {
 
 	mu      sync.RWMutex
 	entries map[cacheKey]*cacheEntry // guarded by mu, like all that follows
-	bytes   int                      // of all texts
+	bytes   int                      // of all entries, by their weight
 	ring    []*cacheEntry            // in the order in which they are looked at for eviction
 	hand    int
 }
 
-// A compiled policy takes about ten times the memory of its text.
+// Memory is what counts, not text: a compiled policy takes about ten times the memory
+// of its text, and one that is written for it a hundred and fifty times.
 const (
 	defaultCacheEntries = 16 << 10
-	defaultCacheBytes   = 8 << 20
+	defaultCacheBytes   = 80 << 20
 )
 
 type grammar int8
@@ -41,6 +42,7 @@ type cacheKey struct {
 type cacheEntry struct {
 	key      cacheKey
 	compiled *Compiled
+	weight   int
 	used     atomic.Bool // since the hand last came by
 }
 
@@ -93,16 +95,17 @@ func (c *Cache) add(key cacheKey, compiled *Compiled) *Compiled {
 	if c.entries == nil {
 		c.entries = make(map[cacheKey]*cacheEntry)
 	}
-	for len(c.ring) > 0 && (len(c.ring) >= maxEntries || c.bytes+len(key.text) > maxBytes) {
-		c.evictLocked()
-	}
-	if len(key.text) > maxBytes {
+	weight := len(key.text) + compiled.Weight()
+	if weight > maxBytes {
 		return compiled
 	}
-	entry := &cacheEntry{key: key, compiled: compiled}
+	for len(c.ring) > 0 && (len(c.ring) >= maxEntries || c.bytes+weight > maxBytes) {
+		c.evictLocked()
+	}
+	entry := &cacheEntry{key: key, compiled: compiled, weight: weight}
 	c.entries[key] = entry
 	c.ring = append(c.ring, entry)
-	c.bytes += len(key.text)
+	c.bytes += weight
 	return compiled
 }
 
@@ -123,7 +126,7 @@ func (c *Cache) evictLocked() {
 		c.ring[last] = nil
 		c.ring = c.ring[:last]
 		delete(c.entries, entry.key)
-		c.bytes -= len(entry.key.text)
+		c.bytes -= entry.weight
 		return
 	}
 }

@@ -45,7 +45,11 @@ func TestCache(t *testing.T) {
 
 func TestCacheIsBounded(t *testing.T) {
 	text := func(i int) string { return identityPolicy("Sid", fmt.Sprintf("%q", fmt.Sprint("S", 1000+i))) }
-	each := len(text(0))
+	_, each := func() (int, int) {
+		var one policy.Cache
+		_, _ = one.Identity(text(0))
+		return one.Size()
+	}()
 	c := policy.NewCache(10, 5*each)
 	for i := range 50 {
 		if _, err := c.Identity(text(i)); err != nil {

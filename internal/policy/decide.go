@@ -28,9 +28,10 @@ type Caller struct {
 }
 
 // Context gives the values of condition keys in a request. Lookup appends the values
-// of key, which is in lower case, to dst and returns the extended slice; ok is false
-// when the request does not have the key. A key may be there with no values.
-// Lookup may be called many times and concurrently, and must be pure.
+// of key, whose letters of ASCII are in lower case, to dst and returns the extended
+// slice; ok is false when the request does not have the key. Names are equal as
+// strings.EqualFold has it: they may hold tag keys in any script. A key may be there
+// with no values. Lookup may be called many times and concurrently, and must be pure.
 type Context interface {
 	Lookup(dst []string, key string) (values []string, ok bool)
 }
@@ -69,6 +70,40 @@ type Source struct {
 	Name string
 }
 
+// Grant is a permission on a resource that is kept beside its policy, as those of KMS
+// keys are. It allows what an Allow in the resource policy would that names the caller
+// as closely; it never outweighs a Deny. Whether it covers the action, and whether its
+// constraints are met, is for whoever keeps it to say.
+// https://docs.aws.amazon.com/kms/latest/developerguide/grants.html
+type Grant struct {
+	Name string // for people
+	To   GrantTo
+}
+
+// GrantTo tells whom a grant names.
+type GrantTo int8
+
+// What a grant can name.
+const (
+	NoGrant        GrantTo = iota
+	GrantToAccount         // the account of the caller
+	GrantToRole            // the role of the caller's session
+	GrantToCaller          // the user, the session or the service itself
+)
+
+// reach returns how closely the grant names the caller.
+func (g *Grant) reach() reach {
+	switch g.To {
+	case GrantToAccount:
+		return byAccount
+	case GrantToRole:
+		return byRole
+	case GrantToCaller:
+		return directly
+	}
+	return notNamed
+}
+
 // Policies are all policies that apply to one request, by layer. A Source without a
 // Policy is one that applies and cannot be read. It may have held a Deny, so it denies
 // whatever others allow.
@@ -77,6 +112,8 @@ type Policies struct {
 	Guardrails []Source
 	// Resource is the policy of the resource; a nil Policy means that it has none.
 	Resource Source
+	// Grant is the one on the resource that speaks for the caller, if there is any.
+	Grant Grant
 	// Boundary limits the caller when HasBoundary; a boundary that cannot be found has a
 	// nil Policy.
 	HasBoundary bool
@@ -99,7 +136,7 @@ type Decision struct {
 	Explicit bool
 	// Source and Statement (its index, -1 for none) name the statement that decided. When
 	// an Allow was missing from one policy, Source is that policy. Neither is there when
-	// the root of an account was allowed without any policy.
+	// the root of an account was allowed without any policy; of a grant there is the name.
 	Source    Source
 	Statement int
 }

@@ -1,7 +1,7 @@
 package policy
 
-// none stands for a statement that there is not.
-const none = -1
+// none stands for a statement that there is not, granted for the Allow of a grant.
+const none, granted = -1, -2
 
 // Evaluate decides a request as AWS does. It may be called concurrently and does not
 // change its arguments.
@@ -15,6 +15,7 @@ const none = -1
 //     the resource policy allows depends on whom it names: see reach.
 //   - Between accounts both sides must allow.
 //   - Callers without an account have the resource policy alone.
+//   - A grant counts as an Allow of the resource policy.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic-cross-account.html
@@ -38,7 +39,7 @@ type found struct {
 func (f *found) decision(layer Layer, explicit bool) Decision {
 	d := Decision{Layer: layer, Explicit: explicit, Source: f.source, Statement: f.deny}
 	if !explicit {
-		d.Allowed, d.Statement = true, f.allow
+		d.Allowed, d.Statement = true, max(f.allow, none)
 	}
 	return d
 }
@@ -59,6 +60,9 @@ func (e *evaluation) decide(ps *Policies) Decision {
 		if resource = e.one(ps.Resource); resource.deny != none {
 			return resource.decision(ResourceLayer, true)
 		}
+	}
+	if how := ps.Grant.reach(); how > resource.how {
+		resource.source, resource.allow, resource.how = Source{Name: ps.Grant.Name}, granted, how
 	}
 	identity := e.anyOf(ps.Identity)
 	if identity.deny != none {

@@ -31,6 +31,7 @@ var update = flag.Bool("update", false, "rewrite the decisions and explanations 
 //	resource  ARN      the secret of the tests without this line
 //	owner     ACCOUNT  of the resource; 123456789012 without this line
 //	only      NAME...  use only these policies
+//	grant     account | role | caller   a grant on the resource that names him so
 //	context   KEY = VALUE   a key with several values has several lines, one without
 //	                        values has no =
 //	want      what decision prints
@@ -87,7 +88,7 @@ func decision(req *policy.Request, d policy.Decision) string {
 		at = fmt.Sprintf("%s statement %d", at, d.Statement+1)
 	}
 	switch {
-	case d.Allowed && d.Statement < 0:
+	case d.Allowed && at == "":
 		return "allowed as root"
 	case d.Allowed:
 		return "allowed by " + at
@@ -102,6 +103,8 @@ type decisionCase struct {
 	req  policy.Request
 	only []string
 	want string
+
+	grant policy.Grant
 }
 
 func (c *decisionCase) withWant(want string) []byte {
@@ -144,6 +147,10 @@ func parseCase(t *testing.T, name, text string) *decisionCase {
 			c.req.Resource = rest
 		case "owner":
 			c.req.Account = rest
+		case "grant":
+			c.grant = policy.Grant{Name: "grant", To: map[string]policy.GrantTo{
+				"account": policy.GrantToAccount, "role": policy.GrantToRole, "caller": policy.GrantToCaller,
+			}[rest]}
 		case "only":
 			c.only = strings.Fields(rest)
 		case "context":
@@ -196,7 +203,7 @@ func parseCaller(t *testing.T, name, text string) policy.Caller {
 
 // policies compiles the policies of an archive that the case uses.
 func (c *decisionCase) policies(archive *txtar.Archive) (*policy.Policies, error) {
-	var ps policy.Policies
+	ps := policy.Policies{Grant: c.grant}
 	for _, f := range archive.Files {
 		if strings.HasPrefix(f.Name, "request ") || c.only != nil && !strings.Contains(" "+strings.Join(c.only, " ")+" ", " "+f.Name+" ") {
 			continue

@@ -256,6 +256,8 @@ func listOf(n int, item func(i int) string) string {
 func (x *Explanation) Summary() string {
 	d := &x.Decision
 	switch {
+	case d.Allowed && d.Statement == none && d.Source.Name != "":
+		return "allowed by " + d.Source.Name
 	case d.Allowed && d.Statement == none:
 		return "allowed, since the root of an account needs no identity-based policy"
 	case d.Allowed:

@@ -65,13 +65,13 @@ func NewCache(maxEntries, maxBytes int) *Cache {
 	return &Cache{maxEntries: maxEntries, maxBytes: maxBytes}
 }
 
-// Size returns how many texts the cache holds and how many bytes they have.
+// Size returns how many texts the cache holds and about how many bytes of memory.
 func (c *Cache) Size() (entries, bytes int) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	sum := 0
 	for _, e := range c.ring {
-		sum += len(e.key.text)
+		sum += e.weight
 	}
 	if sum != c.bytes || len(c.ring) != len(c.entries) {
 		panic("the cache has lost count")

@@ -56,11 +56,23 @@ func lowerKeys(parts []Part) []Part {
 	out := make([]Part, len(parts))
 	for i, p := range parts {
 		if p.Kind == Variable {
-			p.Text = strings.ToLower(p.Text)
+			p.Text = lowerKey(p.Text)
 		}
 		out[i] = p
 	}
 	return out
+}
+
+// lowerKey is the name of a condition key as a Context is asked for it. Only letters of
+// ASCII change: lower case loses what some others are, and a Context could not tell any
+// more which key is meant.
+func lowerKey(s string) string {
+	for i := range len(s) {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			return string(appendLower(make([]byte, 0, len(s)), s))
+		}
+	}
+	return s
 }
 
 // everything reports whether the pattern is a single *.
@@ -139,6 +151,9 @@ func next[S chars](s S, i int) int {
 
 // fitAt returns how much of the front of s fits p, which has no runs; -1 if none does.
 func fitAt[P, S chars](p P, s S) int {
+	if len(p) > len(s) {
+		return -1 // every byte of p takes one of s at least
+	}
 	j := 0
 	for i := range len(p) {
 		switch {
@@ -157,12 +172,33 @@ func fitAt[P, S chars](p P, s S) int {
 
 // fitFirst returns where the first piece of s that fits p ends, -1 if none does.
 func fitFirst[P, S chars](p P, s S) int {
-	for i := 0; i < len(s); i = next(s, i) {
+	if len(p)*len(s) > plainSearch && indexOne(p) < 0 {
+		// Text is found in time that grows with the sum of the lengths. That it begins
+		// inside a character cannot be: it begins with the start of one.
+		if i := strings.Index(string(s), string(p)); i >= 0 {
+			return i + len(p)
+		}
+		return -1
+	}
+	for i := 0; i+len(p) <= len(s); i = next(s, i) {
 		if p[0] != oneMark && p[0] != s[i] {
 			continue
 		}
 		if n := fitAt(p, s[i:]); n >= 0 {
 			return i + n
+		}
+	}
+	return -1
+}
+
+// plainSearch is the product of two lengths up to which a search character by
+// character is the faster one.
+const plainSearch = 1 << 10
+
+func indexOne[P chars](p P) int {
+	for i := range len(p) {
+		if p[i] == oneMark {
+			return i
 		}
 	}
 	return -1

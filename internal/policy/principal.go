@@ -64,6 +64,17 @@ func badProvider(n node, format string, args ...any) *SyntaxError {
 // inElement shows a principal as IAM's messages do.
 func inElement(kind, value string) string { return `"` + kind + `":` + quote(value) }
 
+// ParseAWSPrincipal reads the name of a principal as an element {"AWS": …} holds it,
+// for services that take one by itself. The error is a *SyntaxError.
+func ParseAWSPrincipal(text string) (Principal, error) {
+	p, err := parseAWSPrincipal(node{kind: stringNode, text: text})
+	if err != nil {
+		return Principal{}, err
+	}
+	p.Value = text
+	return p, nil
+}
+
 // parseAWSPrincipal reads an account, user, role or session. There are no wildcards
 // but the whole "*".
 func parseAWSPrincipal(n node) (Principal, *SyntaxError) {

@@ -17,7 +17,10 @@ const (
 	// the role's boundary and by the session's policy, but not by the role's policies.
 	byRole
 	// directly: it names the user, the session, the service or the provider, or everyone.
-	// In its own account such a caller needs no other Allow.
+	// In its own account such a caller needs no other Allow. That neither boundary nor
+	// session policy limits what everyone is allowed, AWS says where it compares a role
+	// as principal with aws:PrincipalArn beside a "*".
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
 	directly
 )
 

@@ -1,9 +1,5 @@
 package policy
 
-import (
-	"unicode"
-)
-
 // Rewrite replaces principals in a policy text and leaves every other byte as it is.
 // It calls change for each principal of type AWS, wherever a statement names one, in
 // the order of the text; change returns what to write in its place, or false to leave
@@ -90,14 +86,28 @@ func (w *rewriter) principal(n node) *SyntaxError {
 }
 
 // Size counts the characters of a policy as IAM does for its quotas: white space does
-// not count.
+// not count, as far as it is between the values of JSON. Inside of them it is part of
+// a pattern or name, and costs what other characters cost.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 func Size(text string) int {
 	n := 0
+	quoted, escaped := false, false
 	for _, c := range text {
-		if !unicode.IsSpace(c) {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		}
+		if quoted || c != ' ' && c != '\t' && c != '\n' && c != '\r' {
 			n++
 		}
 	}
 	return n
 }
+
+// Within reports whether a policy has at most as many characters as a quota says, and
+// not too much white space beside: it is stored and shown like everything else.
+func Within(text string, most int) bool { return len(text) <= 8*most && Size(text) <= most }

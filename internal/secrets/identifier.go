@@ -28,6 +28,7 @@ type identifier struct {
 	name      string
 	suffix    string // of a full ARN; empty otherwise
 	foreign   bool   // cannot name a secret of this region: an ARN of something else
+	others    bool   // of another account than the caller's
 }
 
 // checkName refuses a name, or a SecretId that is not an ARN, with characters that
@@ -61,6 +62,7 @@ func parseIdentifier(c *call.Call, raw string) (identifier, error) {
 	part := strings.SplitN(raw, ":", 7)
 	if len(part) >= 5 && accountID(part[4]) {
 		id.account = part[4]
+		id.others = id.account != c.Caller.Account
 	}
 	if len(part) != 7 || part[1] != c.Partition || part[2] != "secretsmanager" || part[3] != c.Region || id.account != part[4] || part[5] != "secret" {
 		id.foreign = true
@@ -177,6 +179,9 @@ func check(v *store.Snap, action string, id *identifier, sec *Secret, keys ...po
 		return ck
 	}
 	ck.Resource, ck.Account, ck.ResourcePolicy = sec.ARN(), sec.Account, sec.ResourcePolicy
+	if id.others {
+		ck.Shown = id.raw // the whole ARN would tell that it exists
+	}
 	// A secret without replicas is its own primary.
 	ck.Keys = append(ck.Keys, contextKey("secretsmanager:SecretPrimaryRegion", sec.Region))
 	ck.Keys = appendTagKeys(ck.Keys, sec.Tags)

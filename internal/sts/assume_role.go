@@ -48,7 +48,7 @@ func (s *Service) AssumeRole(ctx context.Context, c *call.Call, in *stsapi.Assum
 	if err != nil {
 		return nil, err
 	}
-	credentials, user, err := s.assume(w, role)
+	credentials, user, err := s.assume(c, w, role)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func roleWish(c *call.Call, in *stsapi.AssumeRoleInput) (*wish, error) {
 		role: role, session: in.RoleSessionName, lifetime: seconds(in.DurationSeconds, usualRoleSession),
 		chained: c.Caller.Type == call.AssumedRole,
 	}
-	if w.chained && w.lifetime > mostChained {
+	if c.Caller.Session != nil && w.lifetime > mostChained {
 		return nil, stsapi.ValidationError.Errorf("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 	}
 	if err := w.setPolicies(in.Policy, in.PolicyArns); err != nil {

@@ -376,6 +376,10 @@ func TestRoleChaining(t *testing.T) {
 	if one.Session.Chained {
 		t.Error("a user's session counts as chained")
 	}
+	ofToken := b.bearer(t, must[stsapi.GetSessionTokenOutput](t, b, alice, stsapi.OpGetSessionToken, &stsapi.GetSessionTokenInput{}).Credentials)
+	if b.assume(t, ofToken, assumeInput(second)).Session.Chained {
+		t.Error("a session that credentials of GetSessionToken opened counts as chained")
+	}
 	out := must[stsapi.AssumeRoleOutput](t, b, one, stsapi.OpAssumeRole, assumeInput(second, func(in *stsapi.AssumeRoleInput) {
 		in.Tags = []stsapi.Tag{tag("Env", "prod")}
 	}))
@@ -405,6 +409,8 @@ func TestRoleChaining(t *testing.T) {
 		want   string // beginning
 	}{
 		{"longer than an hour", one, second, func(in *stsapi.AssumeRoleInput) { in.DurationSeconds = new(int32(3601)) },
+			"ValidationError: The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."},
+		{"longer than an hour with credentials of GetSessionToken", ofToken, second, func(in *stsapi.AssumeRoleInput) { in.DurationSeconds = new(int32(3601)) },
 			"ValidationError: The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."},
 		{"an inherited tag anew", one, second, func(in *stsapi.AssumeRoleInput) { in.Tags = []stsapi.Tag{tag("team", "b")} }, conflict},
 		{"an inherited tag anew, two steps on", two, first, func(in *stsapi.AssumeRoleInput) { in.Tags = []stsapi.Tag{tag("Team", "a")} }, conflict},
@@ -506,5 +512,27 @@ func TestTrustFollowsTheBearer(t *testing.T) {
 	}
 	if _, err := b.call(bob, stsapi.OpAssumeRole, assumeInput(arn)); err == nil {
 		t.Error("the user that is gone may still assume the role")
+	}
+}
+
+// TestRecordedCodes: records call exceptions as their model does, which is not what the
+// wire calls them.
+func TestRecordedCodes(t *testing.T) {
+	b := newBed(t)
+	alice := b.user(t, account, "alice", identity(allow(everySession, "*")))
+	role := b.role(t, account, "r", trust(accountPrincipal(account), assumeAction, ""), "")
+	for _, tc := range []struct {
+		change       func(in *stsapi.AssumeRoleInput)
+		wire, record string
+	}{
+		{func(in *stsapi.AssumeRoleInput) { in.Policy = new("{") }, "MalformedPolicyDocument", "MalformedPolicyDocumentException"},
+		{func(in *stsapi.AssumeRoleInput) { in.DurationSeconds = new(int32(43200)) }, "ValidationError", "ValidationError"},
+		{func(in *stsapi.AssumeRoleInput) { in.SourceIdentity = new("me") }, "AccessDenied", "AccessDenied"},
+	} {
+		_, err := b.call(alice, stsapi.OpAssumeRole, assumeInput(role, tc.change))
+		all := b.lines(t, "AssumeRole")
+		if got := all[len(all)-1].ErrorCode; !strings.HasPrefix(told(err), tc.wire+": ") || got != tc.record {
+			t.Errorf("%s is recorded as %s, want %s as %s", told(err), got, tc.wire, tc.record)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, c *call.Call, i
 	if err != nil {
 		return nil, err
 	}
-	credentials, user, err := s.assume(w, r)
+	credentials, user, err := s.assume(c, w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (s *Service) verify(ctx context.Context, account, text string) (*oidc.Token
 		return nil, nil, errNoProvider(unverified.Issuer())
 	}
 	token, err := s.oidc.Verify(ctx, unverified, oidc.Provider{
-		Issuer: oidc.IssuerURL(provider.URL), ClientIDs: provider.ClientIDs, Thumbprints: provider.Thumbprints,
+		Account: account, Issuer: oidc.IssuerURL(provider.URL), ClientIDs: provider.ClientIDs, Thumbprints: provider.Thumbprints,
 	})
 	if err != nil {
 		return nil, nil, tokenError(err)

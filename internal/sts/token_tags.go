@@ -53,7 +53,7 @@ func (w *wish) setTokenTags(token *oidc.Token) error {
 		transitive = append(transitive, more...)
 	}
 	for _, t := range tags {
-		if !tagKeyForm.MatchString(t.Key) || !tagValueForm.MatchString(t.Value) {
+		if !tagText(t.Key, 1, 128) || !tagText(t.Value, 0, 256) {
 			return errClaim(claimTags, "has a tag with characters, or of a length, that tags cannot have")
 		}
 	}

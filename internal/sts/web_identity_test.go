@@ -83,8 +83,11 @@ func TestWebIdentity(t *testing.T) {
 	}
 	id := all[0].UserIdentity
 	if id.Type != "WebIdentityUser" || id.PrincipalID != provider+":"+oidctest.Audience+":"+oidctest.Subject ||
-		id.UserName != oidctest.Subject || id.IdentityProvider != provider {
+		id.UserName != oidctest.Subject || id.IdentityProvider != provider || id.AccountID != "" {
 		t.Errorf("recorded identity %+v", id)
+	}
+	if want := `"resources":[{"accountId":"` + account + `","type":"AWS::IAM::Role","ARN":"` + role + `"}]`; !strings.Contains(all[0].raw, want) {
+		t.Errorf("record %s, want %s in it", all[0].raw, want)
 	}
 	for _, secret := range []string{token, string(out.Credentials.SecretAccessKey), string(out.Credentials.SessionToken)} {
 		if strings.Contains(all[0].raw, secret) {

@@ -49,7 +49,7 @@ func (r Reply) protocol() api.Protocol {
 }
 
 // RenderError renders an error as the client gets it. In JSON, errors of the
-// operation carry their text in the member Message; what the front end answers before
+// operation carry their text in the member that the service has for it; what the front end answers before
 // an operation is reached (frontEnd, or no Op) carries it in message, and so do the
 // codes that no service model lists but the whole protocol shares. SDKs read both.
 func (r Reply) RenderError(err *api.Error, frontEnd bool) (status int, contentType string, body []byte) {
@@ -64,14 +64,17 @@ func (r Reply) RenderError(err *api.Error, frontEnd bool) (status int, contentTy
 		}
 		return code.Status, contentTypeXML, appendErrorResponse(nil, namespace, r.RequestID, err)
 	}
-	member := `,"Message":`
-	if frontEnd || r.Op == nil || isProtocolCode(code) {
-		member = `,"message":`
+	member := "Message"
+	switch {
+	case frontEnd || r.Op == nil || isProtocolCode(code):
+		member = "message"
+	case r.Op.Service.ErrorMember != "":
+		member = r.Op.Service.ErrorMember
 	}
 	body = append(body, `{"__type":`...)
 	body = api.AppendJSONString(body, code.Name)
 	if err.Message != "" {
-		body = append(body, member...)
+		body = append(append(append(body, `,"`...), member...), `":`...)
 		body = api.AppendJSONString(body, err.Message)
 	}
 	return code.Status, ContentTypeJSON11, append(body, '}')

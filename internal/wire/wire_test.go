@@ -17,6 +17,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"arca/internal/api"
+	"arca/internal/api/kmsapi"
 	"arca/internal/api/smapi"
 	"arca/internal/wire"
 )
@@ -46,6 +47,9 @@ func TestRenderError(t *testing.T) {
 		{"front end", get, expired.Errorf("The security token included in the request is invalid."), true, 400,
 			`{"__type":"UnrecognizedClientException","message":"The security token included in the request is invalid."}`},
 		{"no operation", nil, expired.Errorf("x"), false, 400, `{"__type":"UnrecognizedClientException","message":"x"}`},
+		{"KMS", kmsapi.OpDecrypt, kmsapi.DisabledException.Errorf("x is disabled."), false, 400, `{"__type":"DisabledException","message":"x is disabled."}`},
+		{"KMS without a text", kmsapi.OpDecrypt, kmsapi.InvalidCiphertextException.Errorf(""), false, 400, `{"__type":"InvalidCiphertextException"}`},
+		{"denied by KMS", kmsapi.OpDecrypt, kmsapi.AccessDeniedException.Errorf("x"), false, 400, `{"__type":"AccessDeniedException","message":"x"}`},
 		{"text with quotes", get, smapi.InvalidRequestException.Errorf("a \"b\"\n"), false, 400,
 			`{"__type":"InvalidRequestException","Message":"a \"b\"\n"}`},
 	} {

@@ -254,6 +254,9 @@ func emitOperations(b *bytes.Buffer, s *service) {
 	}
 	fmt.Fprintf(b, "Version: %q,\nProtocol: api.%s,\nEventSource: %q,\nInternalError: %s,\n",
 		s.version, protocols[s.protocol], s.events, s.internal)
+	if s.errorText != "" {
+		fmt.Fprintf(b, "ErrorMember: %q,\n", s.errorText)
+	}
 	b.WriteString("Operations: []*api.Operation{\n")
 	for _, op := range s.ops {
 		fmt.Fprintf(b, "Op%s,\n", op.name)

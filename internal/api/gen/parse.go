@@ -13,6 +13,8 @@ import (
 //	service NAME            then key-value lines: package, target (JSON 1.1) or
 //	                        namespace (Query), version, protocol, events (CloudTrail's
 //	                        eventSource), internal (the code of an unexpected failure),
+//	                        errortext (the member of a JSON error with its text, if not
+//	                        Message),
 //	                        common (codes of package api that the service answers with
 //	                        although its model does not list them)
 //	error NAME STATUS
@@ -38,7 +40,7 @@ import (
 
 // service is a parsed description.
 type service struct {
-	name, pkg, target, namespace, version, protocol, events, internal string
+	name, pkg, target, namespace, version, protocol, events, internal, errorText string
 
 	common []string
 	errors []errorCode
@@ -228,7 +230,7 @@ func (p *parser) serviceLine(toks []string) error {
 	dst, ok := map[string]*string{
 		"package": &p.svc.pkg, "target": &p.svc.target, "namespace": &p.svc.namespace,
 		"version": &p.svc.version, "protocol": &p.svc.protocol, "events": &p.svc.events,
-		"internal": &p.svc.internal,
+		"internal": &p.svc.internal, "errortext": &p.svc.errorText,
 	}[toks[0]]
 	if !ok || len(toks) != 2 {
 		return fmt.Errorf("bad service line %q", strings.Join(toks, " "))

@@ -17,6 +17,7 @@ var Service = api.NewService(api.Service{
 	Protocol:      api.JSON11,
 	EventSource:   "kms.amazonaws.com",
 	InternalError: KMSInternalException,
+	ErrorMember:   "message",
 	Operations: []*api.Operation{
 		OpCancelKeyDeletion,
 		OpCreateAlias,
@@ -64,11 +65,10 @@ var (
 		Errors: []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException},
 	}
 	OpCreateAlias = &api.Operation{
-		Name:     "CreateAlias",
-		NoResult: true,
-		Input:    shapeCreateAliasInput,
-		Output:   shapeCreateAliasOutput,
-		Errors:   []*api.Code{AlreadyExistsException, DependencyTimeoutException, InvalidAliasNameException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException},
+		Name:   "CreateAlias",
+		Input:  shapeCreateAliasInput,
+		Output: shapeCreateAliasOutput,
+		Errors: []*api.Code{AlreadyExistsException, DependencyTimeoutException, InvalidAliasNameException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException},
 	}
 	OpCreateGrant = &api.Operation{
 		Name:   "CreateGrant",
@@ -90,11 +90,10 @@ var (
 		Errors:   []*api.Code{DependencyTimeoutException, DisabledException, DryRunOperationException, IncorrectKeyException, InvalidCiphertextException, InvalidGrantTokenException, InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException, KeyUnavailableException, NotFoundException},
 	}
 	OpDeleteAlias = &api.Operation{
-		Name:     "DeleteAlias",
-		NoResult: true,
-		Input:    shapeDeleteAliasInput,
-		Output:   shapeDeleteAliasOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, NotFoundException},
+		Name:   "DeleteAlias",
+		Input:  shapeDeleteAliasInput,
+		Output: shapeDeleteAliasOutput,
+		Errors: []*api.Code{DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, NotFoundException},
 	}
 	OpDescribeKey = &api.Operation{
 		Name:     "DescribeKey",
@@ -104,32 +103,28 @@ var (
 		Errors:   []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, NotFoundException},
 	}
 	OpDisableKey = &api.Operation{
-		Name:     "DisableKey",
-		NoResult: true,
-		Input:    shapeDisableKeyInput,
-		Output:   shapeDisableKeyOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException},
+		Name:   "DisableKey",
+		Input:  shapeDisableKeyInput,
+		Output: shapeDisableKeyOutput,
+		Errors: []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException},
 	}
 	OpDisableKeyRotation = &api.Operation{
-		Name:     "DisableKeyRotation",
-		NoResult: true,
-		Input:    shapeDisableKeyRotationInput,
-		Output:   shapeDisableKeyRotationOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, DisabledException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException, UnsupportedOperationException},
+		Name:   "DisableKeyRotation",
+		Input:  shapeDisableKeyRotationInput,
+		Output: shapeDisableKeyRotationOutput,
+		Errors: []*api.Code{DependencyTimeoutException, DisabledException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException, UnsupportedOperationException},
 	}
 	OpEnableKey = &api.Operation{
-		Name:     "EnableKey",
-		NoResult: true,
-		Input:    shapeEnableKeyInput,
-		Output:   shapeEnableKeyOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException},
+		Name:   "EnableKey",
+		Input:  shapeEnableKeyInput,
+		Output: shapeEnableKeyOutput,
+		Errors: []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException},
 	}
 	OpEnableKeyRotation = &api.Operation{
-		Name:     "EnableKeyRotation",
-		NoResult: true,
-		Input:    shapeEnableKeyRotationInput,
-		Output:   shapeEnableKeyRotationOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, DisabledException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException, UnsupportedOperationException},
+		Name:   "EnableKeyRotation",
+		Input:  shapeEnableKeyRotationInput,
+		Output: shapeEnableKeyRotationOutput,
+		Errors: []*api.Code{DependencyTimeoutException, DisabledException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException, UnsupportedOperationException},
 	}
 	OpEncrypt = &api.Operation{
 		Name:     "Encrypt",
@@ -223,11 +218,10 @@ var (
 		Errors:   []*api.Code{DependencyTimeoutException, InvalidArnException, InvalidMarkerException, KMSInternalException, NotFoundException},
 	}
 	OpPutKeyPolicy = &api.Operation{
-		Name:     "PutKeyPolicy",
-		NoResult: true,
-		Input:    shapePutKeyPolicyInput,
-		Output:   shapePutKeyPolicyOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, LimitExceededException, MalformedPolicyDocumentException, NotFoundException, UnsupportedOperationException},
+		Name:   "PutKeyPolicy",
+		Input:  shapePutKeyPolicyInput,
+		Output: shapePutKeyPolicyOutput,
+		Errors: []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, LimitExceededException, MalformedPolicyDocumentException, NotFoundException, UnsupportedOperationException},
 	}
 	OpReEncrypt = &api.Operation{
 		Name:     "ReEncrypt",
@@ -237,18 +231,16 @@ var (
 		Errors:   []*api.Code{DependencyTimeoutException, DisabledException, DryRunOperationException, IncorrectKeyException, InvalidCiphertextException, InvalidGrantTokenException, InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException, KeyUnavailableException, NotFoundException},
 	}
 	OpRetireGrant = &api.Operation{
-		Name:     "RetireGrant",
-		NoResult: true,
-		Input:    shapeRetireGrantInput,
-		Output:   shapeRetireGrantOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, DryRunOperationException, InvalidArnException, InvalidGrantIdException, InvalidGrantTokenException, KMSInternalException, KMSInvalidStateException, NotFoundException},
+		Name:   "RetireGrant",
+		Input:  shapeRetireGrantInput,
+		Output: shapeRetireGrantOutput,
+		Errors: []*api.Code{DependencyTimeoutException, DryRunOperationException, InvalidArnException, InvalidGrantIdException, InvalidGrantTokenException, KMSInternalException, KMSInvalidStateException, NotFoundException},
 	}
 	OpRevokeGrant = &api.Operation{
-		Name:     "RevokeGrant",
-		NoResult: true,
-		Input:    shapeRevokeGrantInput,
-		Output:   shapeRevokeGrantOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, DryRunOperationException, InvalidArnException, InvalidGrantIdException, KMSInternalException, KMSInvalidStateException, NotFoundException},
+		Name:   "RevokeGrant",
+		Input:  shapeRevokeGrantInput,
+		Output: shapeRevokeGrantOutput,
+		Errors: []*api.Code{DependencyTimeoutException, DryRunOperationException, InvalidArnException, InvalidGrantIdException, KMSInternalException, KMSInvalidStateException, NotFoundException},
 	}
 	OpRotateKeyOnDemand = &api.Operation{
 		Name:   "RotateKeyOnDemand",
@@ -263,31 +255,27 @@ var (
 		Errors: []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException},
 	}
 	OpTagResource = &api.Operation{
-		Name:     "TagResource",
-		NoResult: true,
-		Input:    shapeTagResourceInput,
-		Output:   shapeTagResourceOutput,
-		Errors:   []*api.Code{InvalidArnException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException, TagException},
+		Name:   "TagResource",
+		Input:  shapeTagResourceInput,
+		Output: shapeTagResourceOutput,
+		Errors: []*api.Code{InvalidArnException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException, TagException},
 	}
 	OpUntagResource = &api.Operation{
-		Name:     "UntagResource",
-		NoResult: true,
-		Input:    shapeUntagResourceInput,
-		Output:   shapeUntagResourceOutput,
-		Errors:   []*api.Code{InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException, TagException},
+		Name:   "UntagResource",
+		Input:  shapeUntagResourceInput,
+		Output: shapeUntagResourceOutput,
+		Errors: []*api.Code{InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException, TagException},
 	}
 	OpUpdateAlias = &api.Operation{
-		Name:     "UpdateAlias",
-		NoResult: true,
-		Input:    shapeUpdateAliasInput,
-		Output:   shapeUpdateAliasOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException},
+		Name:   "UpdateAlias",
+		Input:  shapeUpdateAliasInput,
+		Output: shapeUpdateAliasOutput,
+		Errors: []*api.Code{DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, LimitExceededException, NotFoundException},
 	}
 	OpUpdateKeyDescription = &api.Operation{
-		Name:     "UpdateKeyDescription",
-		NoResult: true,
-		Input:    shapeUpdateKeyDescriptionInput,
-		Output:   shapeUpdateKeyDescriptionOutput,
-		Errors:   []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException},
+		Name:   "UpdateKeyDescription",
+		Input:  shapeUpdateKeyDescriptionInput,
+		Output: shapeUpdateKeyDescriptionOutput,
+		Errors: []*api.Code{DependencyTimeoutException, InvalidArnException, KMSInternalException, KMSInvalidStateException, NotFoundException},
 	}
 )

@@ -13,7 +13,7 @@ var (
 	shapeKeyIdType                     = &api.Shape{Kind: api.String, Name: "KeyIdType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
 	shapeAliasNameType                 = &api.Shape{Kind: api.String, Name: "AliasNameType", Min: 1, HasMin: true, Max: 256, HasMax: true, PatternAs: `^[a-zA-Z0-9:/_-]+$`, Pattern: regexp.MustCompile(`\A(?:^[a-zA-Z0-9:/_-]+$)\z`)}
 	shapePrincipalIdType               = &api.Shape{Kind: api.String, Name: "PrincipalIdType", Min: 1, HasMin: true, Max: 256, HasMax: true, PatternAs: `^[\w+=,.@:/-]+$`, Pattern: regexp.MustCompile(`\A(?:^[\w+=,.@:/-]+$)\z`)}
-	shapeGrantOperation                = &api.Shape{Kind: api.String, Name: "GrantOperation", Enum: []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "Sign", "Verify", "GetPublicKey", "CreateGrant", "RetireGrant", "DescribeKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "VerifyMac", "DeriveSharedSecret"}}
+	shapeGrantOperation                = &api.Shape{Kind: api.String, Name: "GrantOperation", Enum: []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "Sign", "Verify", "GetPublicKey", "CreateGrant", "RetireGrant", "DescribeKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "VerifyMac", "DeriveSharedSecret", "Encapsulate", "Decapsulate"}}
 	shapeGrantOperationList            = &api.Shape{Kind: api.List, Name: "GrantOperationList", Elem: shapeGrantOperation}
 	shapeEncryptionContextType         = &api.Shape{Kind: api.Map, Name: "EncryptionContextType", Key: shapeString, Elem: shapeString}
 	shapeSourceArnType                 = &api.Shape{Kind: api.String, Name: "SourceArnType", Min: 20, HasMin: true, Max: 512, HasMax: true, PatternAs: `^arn:aws[a-z0-9-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]{12}:.+$`, Pattern: regexp.MustCompile(`\A(?:^arn:aws[a-z0-9-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]{12}:.+$)\z`)}
@@ -24,9 +24,9 @@ var (
 	shapeGrantIdType                   = &api.Shape{Kind: api.String, Name: "GrantIdType", Min: 1, HasMin: true, Max: 128, HasMax: true}
 	shapePolicyType                    = &api.Shape{Kind: api.String, Name: "PolicyType", Min: 1, HasMin: true, Max: 131072, HasMax: true, PatternAs: `[\u0009\u000A\u000D\u0020-\u00FF]+`, Pattern: regexp.MustCompile(`\A(?:[\x{0009}\x{000A}\x{000D}\x{0020}-\x{00FF}]+)\z`)}
 	shapeDescriptionType               = &api.Shape{Kind: api.String, Name: "DescriptionType", Min: 0, HasMin: true, Max: 8192, HasMax: true}
-	shapeKeyUsageType                  = &api.Shape{Kind: api.String, Name: "KeyUsageType", Enum: []string{"SIGN_VERIFY", "ENCRYPT_DECRYPT", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"}}
+	shapeKeyUsageType                  = &api.Shape{Kind: api.String, Name: "KeyUsageType", Enum: []string{"SIGN_VERIFY", "ENCRYPT_DECRYPT", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT", "ENCAPSULATE_DECAPSULATE"}}
 	shapeCustomerMasterKeySpec         = &api.Shape{Kind: api.String, Name: "CustomerMasterKeySpec", Enum: []string{"RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "SYMMETRIC_DEFAULT", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "SM2"}}
-	shapeKeySpec                       = &api.Shape{Kind: api.String, Name: "KeySpec", Enum: []string{"RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "SYMMETRIC_DEFAULT", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "SM2", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ECC_NIST_EDWARDS25519"}}
+	shapeKeySpec                       = &api.Shape{Kind: api.String, Name: "KeySpec", Enum: []string{"RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "SYMMETRIC_DEFAULT", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512", "SM2", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ECC_NIST_EDWARDS25519", "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024"}}
 	shapeOriginType                    = &api.Shape{Kind: api.String, Name: "OriginType", Enum: []string{"AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"}}
 	shapeCustomKeyStoreIdType          = &api.Shape{Kind: api.String, Name: "CustomKeyStoreIdType", Min: 1, HasMin: true, Max: 64, HasMax: true}
 	shapeTagKeyType                    = &api.Shape{Kind: api.String, Name: "TagKeyType", Min: 1, HasMin: true, Max: 128, HasMax: true}
@@ -388,7 +388,8 @@ var (
 	shapeListRetirableGrantsInput = &api.Shape{Kind: api.Structure, Name: "ListRetirableGrantsInput", Type: reflect.TypeFor[ListRetirableGrantsInput](), Fields: []api.Field{
 		{Name: "Limit", Index: 0, Shape: shapeLimitType},
 		{Name: "Marker", Index: 1, Shape: shapeMarkerType},
-		{Name: "RetiringPrincipal", Index: 2, Shape: shapePrincipalIdType, Required: true},
+		{Name: "RetiringPrincipal", Index: 2, Shape: shapePrincipalIdType},
+		{Name: "RetiringServicePrincipal", Index: 3, Shape: shapeServicePrincipalType},
 	}}
 	shapeListRetirableGrantsOutput = &api.Shape{Kind: api.Structure, Name: "ListRetirableGrantsOutput", Type: reflect.TypeFor[ListRetirableGrantsOutput](), Fields: []api.Field{
 		{Name: "Grants", Index: 0, Shape: shapeGrantListEntryList},

@@ -27,14 +27,17 @@ const (
 	GrantOperationGenerateMac                         = "GenerateMac"
 	GrantOperationVerifyMac                           = "VerifyMac"
 	GrantOperationDeriveSharedSecret                  = "DeriveSharedSecret"
+	GrantOperationEncapsulate                         = "Encapsulate"
+	GrantOperationDecapsulate                         = "Decapsulate"
 )
 
 // Values of KeyUsageType.
 const (
-	KeyUsageTypeSIGNVERIFY        = "SIGN_VERIFY"
-	KeyUsageTypeENCRYPTDECRYPT    = "ENCRYPT_DECRYPT"
-	KeyUsageTypeGENERATEVERIFYMAC = "GENERATE_VERIFY_MAC"
-	KeyUsageTypeKEYAGREEMENT      = "KEY_AGREEMENT"
+	KeyUsageTypeSIGNVERIFY             = "SIGN_VERIFY"
+	KeyUsageTypeENCRYPTDECRYPT         = "ENCRYPT_DECRYPT"
+	KeyUsageTypeGENERATEVERIFYMAC      = "GENERATE_VERIFY_MAC"
+	KeyUsageTypeKEYAGREEMENT           = "KEY_AGREEMENT"
+	KeyUsageTypeENCAPSULATEDECAPSULATE = "ENCAPSULATE_DECAPSULATE"
 )
 
 // Values of CustomerMasterKeySpec.
@@ -73,6 +76,9 @@ const (
 	KeySpecMLDSA65             = "ML_DSA_65"
 	KeySpecMLDSA87             = "ML_DSA_87"
 	KeySpecECCNISTEDWARDS25519 = "ECC_NIST_EDWARDS25519"
+	KeySpecMLKEM512            = "ML_KEM_512"
+	KeySpecMLKEM768            = "ML_KEM_768"
+	KeySpecMLKEM1024           = "ML_KEM_1024"
 )
 
 // Values of OriginType.
@@ -623,9 +629,10 @@ type ListResourceTagsOutput struct {
 
 // ListRetirableGrantsInput is the input of ListRetirableGrants.
 type ListRetirableGrantsInput struct {
-	Limit             *int32
-	Marker            *string
-	RetiringPrincipal string
+	Limit                    *int32
+	Marker                   *string
+	RetiringPrincipal        *string
+	RetiringServicePrincipal *string
 }
 
 // ListRetirableGrantsOutput is the output of ListRetirableGrants.
