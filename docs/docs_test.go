@@ -6,7 +6,8 @@
 //
 // Other comments say how a reader uses the block below: "serve" for a command that
 // stays, "file PATH" for the contents of a file, "in checkout" for a command that
-// belongs there. A block tagged text is what the block above prints, or a part of it.
+// belongs there. A block tagged text is what the block above prints, or a part of it;
+// … stands in it for what is different every time, within a line.
 package docs_test
 
 import (
@@ -20,6 +21,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"arca/internal/api"
+	"arca/internal/api/iamapi"
+	"arca/internal/api/kmsapi"
+	"arca/internal/api/stsapi"
+	"arca/internal/iam"
 )
 
 // binary is the arca the pages are tried with, built as the README says.
@@ -70,7 +77,7 @@ func TestBlocks(t *testing.T) {
 			printed := ""
 			for _, b := range blocks {
 				if b.lang == "text" {
-					if !strings.Contains(printed, b.text) {
+					if !printedBy(b.text).MatchString(printed) {
 						t.Errorf("%v: the block above prints\n%s\nand not\n%s", b, printed, b.text)
 					}
 					continue
@@ -79,6 +86,11 @@ func TestBlocks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// printedBy matches the text of a block tagged text.
+func printedBy(text string) *regexp.Regexp {
+	return regexp.MustCompile(strings.ReplaceAll(regexp.QuoteMeta(text), "…", "[^\n]+"))
 }
 
 // serveInstalled starts a server with the configuration that is shipped.
@@ -334,6 +346,85 @@ func TestDevOptions(t *testing.T) {
 	want = slices.DeleteFunc(want, func(f string) bool { return f == "--help" })
 	if got := flags("(?m)^\\| `(--[a-z-]+)[ `]", prose(t, "dev.md")); !slices.Equal(got, want) {
 		t.Errorf("dev.md has the options %v, arca dev has %v", got, want)
+	}
+}
+
+// section is what a page says under a heading, up to the next.
+func section(t *testing.T, page, heading string) string {
+	t.Helper()
+	_, text, found := strings.Cut(prose(t, page), "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("%s has no section %s", page, heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+// A page about services has every operation of theirs that is served, and no other.
+func TestOperations(t *testing.T) {
+	row := regexp.MustCompile(`(?m)^\| [^|]+ \| ([A-Z][^|]*) \|$`)
+	for page, services := range map[string][]*api.Service{
+		"access.md": {iamapi.Service, stsapi.Service},
+		"keys.md":   {kmsapi.Service},
+	} {
+		var want, got []string
+		for _, service := range services {
+			for _, op := range service.Operations {
+				want = append(want, op.Name)
+			}
+		}
+		for _, m := range row.FindAllStringSubmatch(section(t, page, "Operations"), -1) {
+			got = append(got, strings.Split(m[1], ", ")...)
+		}
+		slices.Sort(got)
+		for _, op := range want {
+			if !slices.Contains(got, op) {
+				t.Errorf("%s does not name %s", page, op)
+			}
+		}
+		for _, op := range got {
+			if !slices.Contains(want, op) {
+				t.Errorf("%s names %s, which is not served", page, op)
+			}
+		}
+		if unique := slices.Compact(slices.Clone(got)); len(unique) != len(got) {
+			t.Errorf("%s names an operation twice: %v", page, got)
+		}
+	}
+}
+
+// access.md has every policy that all accounts have, in the order of their names.
+func TestManagedPolicies(t *testing.T) {
+	var want, got []string
+	for _, p := range iam.BuiltinPolicies() {
+		want = append(want, strings.TrimPrefix(p.Path, "/")+p.Name)
+	}
+	for _, m := range regexp.MustCompile("`([A-Za-z/_-]+)`").FindAllStringSubmatch(section(t, "access.md", "Managed policies"), -1) {
+		got = append(got, m[1])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("access.md has the policies %v, every account has %v", got, want)
+	}
+}
+
+// architecture.md has a sentence for every package of the import table, and no other.
+func TestPackages(t *testing.T) {
+	var want, got []string
+	for _, m := range regexp.MustCompile(`(?m)^\t"([a-z0-9]+)": +"`).FindAllStringSubmatch(read(t, "../internal/deps_test.go"), -1) {
+		want = append(want, m[1])
+	}
+	text := section(t, "design/architecture.md", "Packages")
+	for _, m := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllStringSubmatch(text, -1) {
+		for _, name := range strings.Split(m[1], ", ") {
+			if name = strings.Trim(name, "`"); !strings.Contains(name, "/") {
+				got = append(got, name)
+			}
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if len(want) < 10 || !slices.Equal(got, want) {
+		t.Errorf("architecture.md has the packages %v, the import table has %v", got, want)
 	}
 }
 

@@ -22,9 +22,9 @@ func newAccount(env *environment) *cobra.Command {
 		Use:   "account",
 		Short: "Make and list the accounts of a server, and limit them",
 		Long: `Make and list the accounts of a server, and set the guardrail policy that limits
-everybody in an account. All of it is for the root of the server's first account: the
-development credentials on a development server, otherwise those that the AWS
-environment variables or profile give.`,
+everybody in an account. All of it is for the root of the server's first account, the
+management account. Its credentials come from the AWS environment variables or profile;
+without them, those of a development server are used.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -123,7 +123,7 @@ func newAccountList(env *environment, endpoint *string) *cobra.Command {
   arca account list --output json`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := checkOutput(cmd, output); err != nil {
 				return err
 			}
 			c, err := newClient(cmd.Context(), *endpoint, env.getenv)
@@ -273,9 +273,9 @@ func outputFlag(cmd *cobra.Command, output *string) {
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputText, outputJSON}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-func checkOutput(output string) error {
+func checkOutput(cmd *cobra.Command, output string) error {
 	if output != outputText && output != outputJSON {
-		return usageError{error: fmt.Errorf("--output %q is not text or json", output)}
+		return usageError{fmt.Errorf("--output %q is not text or json", output), cmd.CommandPath()}
 	}
 	return nil
 }

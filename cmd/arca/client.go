@@ -31,7 +31,9 @@ type client struct {
 	endpoint string
 	region   string
 	creds    aws.Credentials
-	http     *http.Client
+	// unset tells that creds are the development server's, for want of others.
+	unset bool
+	http  *http.Client
 }
 
 // endpointFlag is the flag every command has that talks to a server.
@@ -83,6 +85,7 @@ func newClient(ctx context.Context, endpoint string, getenv func(string) string)
 	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	if loopback && getenv("AWS_ACCESS_KEY_ID") == "" && !profile {
 		c.creds = aws.Credentials{AccessKeyID: app.DevAccessKeyID, SecretAccessKey: app.DevSecretAccessKey}
+		c.unset = true
 		return c, nil
 	}
 	if !profile {
@@ -142,7 +145,11 @@ func (c *client) call(ctx context.Context, operation string, in, out any) error 
 		if errors.As(err, &about) {
 			err = about.Err
 		}
-		return fmt.Errorf("no answer from %s (is `arca dev` running there? --endpoint names another): %w", c.endpoint, err)
+		advice := "is `arca dev` running there? --endpoint names another"
+		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			advice = "AWS_CA_BUNDLE names a file with certificates to trust, such as the server's tls.crt"
+		}
+		return fmt.Errorf("no answer from %s (%s): %w", c.endpoint, advice, err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
@@ -156,8 +163,15 @@ func (c *client) call(ctx context.Context, operation string, in, out any) error 
 		Type    string `json:"__type"`
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(answer, &e) != nil || e.Type == "" {
+	switch {
+	case json.Unmarshal(answer, &e) == nil && e.Type != "":
+	case bytes.Contains(answer, []byte("HTTP request to an HTTPS server")): // net/http's words
+		return fmt.Errorf("%s answered %s: write https://", c.endpoint, resp.Status)
+	default:
 		return fmt.Errorf("%s answered %s: is it an Arca server?", c.endpoint, resp.Status)
+	}
+	if c.unset && e.Type == "UnrecognizedClientException" {
+		return fmt.Errorf("%s: %s No credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), so those of a development server were tried", e.Type, e.Message)
 	}
 	return errors.New(e.Type + ": " + e.Message)
 }

@@ -58,6 +58,9 @@ A principal is an ARN, or user/NAME, role/NAME or root. A resource is an ARN or 
 name of a secret; its policy and tags count. The request is thought of as having no
 connection: where policies ask for an address or the like, give it with --context.
 
+The answer is about this action alone. To read a secret under a customer's key takes
+kms:Decrypt on that key besides: ask about that, too, with the ARN of the key.
+
 The root of an account may ask about its own account, and whoever is allowed
 arca:ExplainAccess there; the root of the server's first account about all.`,
 		Example: `  arca iam explain --principal user/alice --action secretsmanager:GetSecretValue --resource MyApp/db
@@ -66,7 +69,7 @@ arca:ExplainAccess there; the root of the server's first account about all.`,
     --context aws:SourceIp=192.0.2.10 --output json`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := checkOutput(cmd, output); err != nil {
 				return err
 			}
 			for _, f := range [...]struct{ name, value string }{{"principal", principal}, {"action", action}, {"resource", resource}} {
@@ -83,6 +86,7 @@ arca:ExplainAccess there; the root of the server's first account about all.`,
 			if err := ask(cmd.Context(), env, *endpoint, "ExplainAccess", in, &out); err != nil {
 				return err
 			}
+			noteUnknown(env.err, out.Action, out.Resource)
 			if output == outputJSON {
 				return printJSON(env.out, out)
 			}
@@ -102,6 +106,25 @@ arca:ExplainAccess there; the root of the server's first account about all.`,
 	_ = cmd.RegisterFlagCompletionFunc("action", completeAction)
 	return cmd
 }
+
+// noteUnknown says when a question is about something that is not there: the answer is
+// right, but seldom the one that was sought.
+func noteUnknown(w io.Writer, action, resource string) {
+	if !knownAction(action) {
+		fmt.Fprintf(w, "arca: note: the server has no action %s\n", action)
+	}
+	switch {
+	case strings.HasPrefix(strings.ToLower(action), "kms:") && strings.HasSuffix(resource, absentSecret):
+		fmt.Fprintln(w, "arca: note: a key is known by its ARN or that of its alias; the answer is about a secret")
+	case strings.HasSuffix(resource, absentSecret):
+		fmt.Fprintln(w, "arca: note: there is no secret of that name; the answer is for one that would be made")
+	case resource != "*" && !strings.HasPrefix(resource, "arn:"):
+		fmt.Fprintf(w, "arca: note: %s is neither an ARN nor the name of a secret\n", resource)
+	}
+}
+
+// absentSecret ends the ARN under which the server looks at a secret that is not there.
+const absentSecret = "-??????"
 
 // contextEntries collects KEY=VALUE arguments; a key that is repeated has several
 // values.
@@ -169,6 +192,9 @@ func newWhoCan(env *environment, endpoint *string) *cobra.Command {
 		Long: `List every root, user and role that may do an action to a resource, and whom the
 resource's policy lets in. A resource is an ARN or the name of a secret.
 
+The answer is about this action alone. To read a secret under a customer's key takes
+kms:Decrypt on that key besides: ask about that, too, with the ARN of the key.
+
 "yes" is for every request; "conditional" depends on the request, as told beside it.
 The root of an account may ask about what its account owns, and whoever is allowed
 arca:WhoCan there; principals of other accounts are shown one by one only to the root
@@ -183,7 +209,7 @@ of the server's first account.`,
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := checkOutput(cmd, output); err != nil {
 				return err
 			}
 			c, err := newClient(cmd.Context(), *endpoint, env.getenv)
@@ -210,6 +236,7 @@ of the server's first account.`,
 				}
 				in["NextToken"] = out.NextToken
 			}
+			noteUnknown(env.err, all.Action, all.Resource)
 			if output == outputJSON {
 				return printJSON(env.out, all)
 			}

@@ -58,7 +58,7 @@ var update = flag.Bool("update", false, "rewrite the texts that scripts compare 
 // passedOn are the environment variables of a script that arca may see.
 var passedOn = []string{
 	"HOME", "PATH", "TMPDIR", "WORK", "XDG_STATE_HOME", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-	"AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION",
+	"AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION", "AWS_CA_BUNDLE",
 	"ARCA_ROOT_ACCESS_KEY_ID", "ARCA_ROOT_SECRET_ACCESS_KEY", "ARCA_ROOT_PASSPHRASE",
 }
 

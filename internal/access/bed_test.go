@@ -54,7 +54,7 @@ func newBed(t testing.TB, set ...func(c *access.Config)) *bed {
 	b := &bed{t: t, logDir: filepath.Join(t.TempDir(), "audit")}
 	b.store = storetest.New(t, func(st *store.Store) {
 		b.iam = iam.New(st, time.Now)
-		b.sm = secrets.New(secrets.Config{Store: st, KMS: kms.New(st), IAM: b.iam, Logger: slog.New(slog.DiscardHandler)})
+		b.sm = secrets.New(secrets.Config{Store: st, KMS: kms.New(kms.Config{Store: st, IAM: b.iam}), IAM: b.iam, Logger: slog.New(slog.DiscardHandler)})
 	}, func(v *store.Snap, report func(string)) { b.iam.Check(v, report) })
 	cfg := access.Config{Store: b.store, IAM: b.iam, OrganizationID: "o-arca", Find: b.sm.Resource}
 	for _, s := range set {

@@ -52,6 +52,7 @@ type App struct {
 
 	mode   mode
 	expiry *secrets.Expiry
+	upkeep *kms.Upkeep
 
 	// edge and listeners are set by listen, and stay empty when nothing is served.
 	edge      *server.Server
@@ -115,6 +116,9 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	if err := a.iam.Upgrade(ctx); err != nil {
 		return nil, fmt.Errorf("upgrade accounts: %w", err)
 	}
+	if err := a.kms.Upgrade(ctx); err != nil {
+		return nil, fmt.Errorf("upgrade aliases of keys: %w", err)
+	}
 	a.audit, err = audit.Open(audit.Config{
 		Dir: filepath.Join(cfg.AuditDir, a.store.NodeID()), Node: a.store.NodeID(), Logger: log,
 	})
@@ -123,7 +127,7 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	}
 	a.access = access.New(access.Config{
 		Store: a.store, IAM: a.iam, OrganizationID: a.organizationID(), TellClients: cfg.Access.ExplainDenials,
-		Find: a.secrets.Resource,
+		Find: a.findResource,
 	})
 	limit := newLimiter(cfg.Rates)
 	a.dispatch = call.New(call.Config{
@@ -135,10 +139,12 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 		return nil, err
 	}
 	a.secrets.Register(a.dispatch)
+	a.kms.Register(a.dispatch)
 	a.iam.Register(a.dispatch)
 	a.access.Register(a.dispatch)
 	sts.New(sts.Config{Store: a.store, IAM: a.iam, OIDC: tokens}).Register(a.dispatch)
 	a.expiry = secrets.NewExpiry(a.secrets, a.dispatch)
+	a.upkeep = kms.NewUpkeep(a.kms, a.dispatch)
 	admin.New(admin.Config{Store: a.store, Clock: a.clock, IAM: a.iam, Access: a.access}).Register(a.dispatch)
 	a.startBackground()
 	if err := a.dispatch.Recover(ctx); err != nil {
@@ -148,6 +154,14 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	return a, nil
 }
 
+// findResource looks up what somebody asks about: a key by its ARN, or else a secret.
+func (a *App) findResource(v *store.Snap, c *call.Call, resource string) (call.Check, bool) {
+	if ck, found := a.kms.Resource(v, c, resource); found {
+		return ck, true
+	}
+	return a.secrets.Resource(v, c, resource)
+}
+
 // attach builds the parts that keep records; their tables must exist before the
 // store is opened.
 func (a *App) attach() {
@@ -155,10 +169,10 @@ func (a *App) attach() {
 	a.store = store.New(store.Config{Dir: filepath.Join(cfg.DataDir, "store"), RootKey: a.mode.rootKey, Logger: log})
 	a.clock = admin.NewClock(a.store, a.mode.movableClock)
 	a.iam = iam.New(a.store, time.Now)
-	a.kms = kms.New(a.store)
+	a.kms = kms.New(kms.Config{Store: a.store, IAM: a.iam, Logger: log})
 	a.secrets = secrets.New(secrets.Config{
 		Store: a.store, KMS: a.kms, IAM: a.iam, Logger: log,
-		ListOnlyDescribable: cfg.Access.ListOnlyDescribable,
+		ListOnlyDescribable: cfg.Access.ListOnlyDescribable, OmitKeyEvents: cfg.OmitKMSEvents,
 		Quotas: secrets.Quotas{
 			Secrets: cfg.Quotas.SecretsPerRegion, Labels: cfg.Quotas.LabelsPerSecret,
 			Versions: cfg.Quotas.VersionsPerSecret, Tags: cfg.Quotas.TagsPerSecret,
@@ -217,11 +231,9 @@ func (a *App) runEngines(ctx context.Context) error {
 		tick := time.NewTicker(engineInterval)
 		defer tick.Stop()
 		for {
-			if a.gate(false) != nil {
-				// What is due stays due; package space has said why.
-			} else if err := a.expiry.Step(ctx, a.clock.Now()); err != nil && ctx.Err() == nil {
-				a.log.Warn("expiry step did not finish; it is tried again", "error", err.Error())
-			}
+			if a.gate(false) == nil {
+				a.stepEngines(ctx)
+			} // else what is due stays due; package space has said why
 			select {
 			case <-ctx.Done():
 				return nil
@@ -229,6 +241,17 @@ func (a *App) runEngines(ctx context.Context) error {
 			}
 		}
 	})
+}
+
+// stepEngines does what is due now, a bounded amount of it.
+func (a *App) stepEngines(ctx context.Context) {
+	now := a.clock.Now()
+	if err := a.expiry.Step(ctx, now); err != nil && ctx.Err() == nil {
+		a.log.Warn("expiry step did not finish; it is tried again", "error", err.Error())
+	}
+	if err := a.upkeep.Step(ctx, now); err != nil && ctx.Err() == nil {
+		a.log.Warn("upkeep of keys did not finish; it is tried again", "error", err.Error())
+	}
 }
 
 // tidy does what every node does for itself: it writes audit lines that could not be

@@ -26,6 +26,9 @@ type Config struct {
 	DataDir string `toml:"data_dir"`
 	// AuditDir holds this node's audit segments [audit_dir]. Default: DataDir/audit.
 	AuditDir string `toml:"audit_dir"`
+	// OmitKMSEvents leaves out the audit records of KMS that reads and writes of secrets
+	// under customers' keys get besides their own [omit_kms_events].
+	OmitKMSEvents bool `toml:"omit_kms_events"`
 	// Listen is the address of the API [listen]. Default: 127.0.0.1:8443.
 	Listen string `toml:"listen"`
 	// OpsListen is the address of /healthz, /readyz and /metrics [ops_listen]. Empty:

@@ -12,6 +12,7 @@ import (
 
 	"arca/internal/api/arcaapi"
 	"arca/internal/api/iamapi"
+	"arca/internal/api/kmsapi"
 	"arca/internal/api/smapi"
 	"arca/internal/api/stsapi"
 	"arca/internal/arn"
@@ -22,7 +23,7 @@ import (
 // listen opens the listeners and builds the edge: afterwards clients can connect,
 // and are answered as soon as Run serves.
 func (a *App) listen(ctx context.Context) error {
-	router, err := wire.NewRouter(smapi.Service, iamapi.Service, stsapi.Service, arcaapi.Service)
+	router, err := wire.NewRouter(smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, arcaapi.Service)
 	if err != nil {
 		return fmt.Errorf("build router: %w", err)
 	}

@@ -1,9 +1,48 @@
 package kms
 
-import "arca/internal/store"
+import (
+	"arca/internal/envelope"
+	"arca/internal/store"
+)
 
 // NewWithTables also gives the tables, for tests that damage them.
-func NewWithTables(st *store.Store) (*Service, *store.Table[Key], *store.Table[Alias]) {
-	s := New(st)
+func NewWithTables(cfg Config) (*Service, *store.Table[Key], *store.Table[Alias]) {
+	s := New(cfg)
 	return s, s.keys, s.aliases
 }
+
+// Quotas are those of a service, to be made smaller.
+type Quotas struct{ Keys, Aliases, Grants, OnDemandRotations int }
+
+// Shrink changes quotas before a service is used.
+func (s *Service) Shrink(q Quotas) {
+	s.quotas.keys, s.quotas.aliases, s.quotas.grants, s.quotas.onDemandRotations = q.Keys, q.Aliases, q.Grants, q.OnDemandRotations
+}
+
+// KeyByID finds a key.
+func (s *Service) KeyByID(v *store.Snap, id string) *Key {
+	parsed, ok := parseID(id)
+	if !ok {
+		return nil
+	}
+	return s.find(v, parsed)
+}
+
+// OpenBlob opens a ciphertext as Decrypt does, with a key that has this material.
+func OpenBlob(key *Key, material *envelope.Key, blob []byte, encCtx map[string]string) (envelope.Plaintext, error) {
+	return material.Open(blobLabel, blob, blobAD(key, encCtx))
+}
+
+// SealBlob is the other way.
+func SealBlob(key *Key, material *envelope.Key, plaintext []byte, encCtx map[string]string) ([]byte, error) {
+	return material.Seal(blobLabel, plaintext, blobAD(key, encCtx))
+}
+
+// ParseID and InitialPolicy are what operations use.
+func ParseID(s string) (envelope.KeyID, bool) { return parseID(s) }
+
+// InitialPolicy is the policy of a key whose maker gives it none.
+func InitialPolicy(account string) string { return initialPolicy(account) }
+
+// Grants is the table of grants.
+func (s *Service) Grants() *store.Table[Grant] { return s.grants }

@@ -5,6 +5,7 @@ import (
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
+	"arca/internal/paging"
 	"arca/internal/store"
 )
 
@@ -63,7 +64,7 @@ func (s *Service) batchPage(ctx context.Context, c *call.Call, in *smapi.BatchGe
 	if err != nil {
 		return nil, nil, err
 	}
-	question := questionOf(appendFilterParts([]string{"BatchGetSecretValue", q.scope}, in.Filters)...)
+	question := paging.QuestionOf(appendFilterParts([]string{"BatchGetSecretValue", q.scope}, in.Filters)...)
 	after, err := openPageToken(s.store, question, in.NextToken)
 	if err != nil {
 		return nil, nil, err

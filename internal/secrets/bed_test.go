@@ -40,8 +40,10 @@ var bedStart = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 type bed struct {
 	store      *store.Store
 	iam        *iam.Service
+	kms        *kms.Service
 	svc        *secrets.Service
 	dispatcher *call.Dispatcher
+	log        *audit.Log
 	logDir     string
 	now        time.Time
 
@@ -52,7 +54,8 @@ type bed struct {
 
 	mu    sync.Mutex
 	deny  func(ck *call.Check) bool // guarded by mu; nil allows everything
-	asked []call.Check              // guarded by mu
+	asked []call.Check              // guarded by mu; without those about keys
+	keys  []call.Check              // guarded by mu; those about keys
 }
 
 func newBed(t testing.TB, set ...func(*secrets.Config)) *bed {
@@ -68,12 +71,14 @@ func newBed(t testing.TB, set ...func(*secrets.Config)) *bed {
 func (b *bed) attach(st *store.Store) {
 	b.iam = iam.New(st, time.Now)
 	cfg := b.config
-	cfg.Store, cfg.KMS, cfg.IAM, cfg.Logger = st, kms.New(st), b.iam, slog.New(slog.DiscardHandler)
+	b.kms = kms.New(kms.Config{Store: st, IAM: b.iam, Logger: slog.New(slog.DiscardHandler)})
+	cfg.Store, cfg.KMS, cfg.IAM, cfg.Logger = st, b.kms, b.iam, slog.New(slog.DiscardHandler)
 	b.svc = secrets.New(cfg)
 }
 
 func (b *bed) verify(v *store.Snap, report func(problem string)) {
 	b.svc.Check(context.Background(), v, report)
+	b.kms.Check(v, report)
 }
 
 // everyCommit runs do with each of its commits failing in every way, and repeated
@@ -102,6 +107,7 @@ func (b *bed) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.log = log
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- log.Run(ctx) }()
@@ -115,6 +121,7 @@ func (b *bed) start(t testing.TB) {
 	b.dispatcher = call.New(call.Config{Store: b.store, Log: log, Authorize: b.authorize, Logger: slog.New(slog.DiscardHandler)})
 	b.svc.Register(b.dispatcher)
 	b.iam.Register(b.dispatcher)
+	b.kms.Register(b.dispatcher)
 	for _, account := range []string{bedAccount, otherAccount} {
 		secret := envelope.NewPlaintext([]byte("secret of " + account))
 		if err := b.iam.EnsureRoot(ctx, bedStart, account, "account"+account, "ROOT"+account, secret); err != nil {
@@ -126,7 +133,11 @@ func (b *bed) start(t testing.TB) {
 func (b *bed) authorize(ctx context.Context, c *call.Call, ck *call.Check) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.asked = append(b.asked, *ck)
+	if strings.HasPrefix(ck.Action, "kms:") {
+		b.keys = append(b.keys, *ck)
+	} else {
+		b.asked = append(b.asked, *ck)
+	}
 	if b.decide != nil {
 		return b.decide.Authorize(ctx, c, ck)
 	}
@@ -150,7 +161,8 @@ func (b *bed) refuse(deny func(ck *call.Check) bool) {
 	b.deny = deny
 }
 
-// questions returns what the authorizer was asked since the last time.
+// questions returns what the authorizer was asked since the last time, but for questions
+// about keys.
 func (b *bed) questions() []call.Check {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -188,6 +200,9 @@ func do[Out any](t testing.TB, b *bed, op *api.Operation, in any, options ...cal
 	out, err := b.call(op, in, options...)
 	if err != nil {
 		return nil, err
+	}
+	if out == nil { // nothing is to be said
+		return nil, nil
 	}
 	typed, ok := out.(*Out)
 	if !ok {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"arca/internal/call"
+	"arca/internal/envelope"
+	"arca/internal/kms"
 	"arca/internal/policy"
 	"arca/internal/store"
 )
@@ -102,15 +104,55 @@ func (s *Service) checkValues(ctx context.Context, v *store.Snap, sec *Secret, r
 			continue
 		}
 		values++
-		plain, err := s.open(ctx, owner, v, sec, ver.ID)
-		if err != nil {
+		if err := s.checkValue(ctx, v, owner, sec, ver); err != nil {
 			report(fmt.Sprintf("secret %s: value of version %s: %v", sec.UID, ver.ID, err))
-			continue
 		}
-		if plain.Len() != ver.Size {
-			report(fmt.Sprintf("secret %s: value of version %s has %d bytes, not %d", sec.UID, ver.ID, plain.Len(), ver.Size))
-		}
-		plain.Wipe()
 	}
 	return values
+}
+
+// checkValue opens a value with each of its keys. A customer's key that is gone or not
+// enabled is its owner's will: what only such keys open is taken on trust.
+func (s *Service) checkValue(ctx context.Context, v *store.Snap, owner *call.Call, sec *Secret, ver *Version) error {
+	p, err := s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
+	if err != nil {
+		return err
+	}
+	if keys, former := len(p.FormerDataKeys), len(ver.FormerKMSKeyIDs); keys != former {
+		return fmt.Errorf("%d former keys wrap its data key, and it names %d", keys, former)
+	}
+	encCtx := encryptionContext(sec.ARN(), ver.ID)
+	for name, wrapped := range wrappings(ver, p) {
+		if _, err := s.kms.KeyOf(v, wrapped); err != nil && name != "" {
+			continue
+		}
+		key, err := s.wrapper(v, sec, name, wrapped)
+		if err != nil {
+			return err
+		}
+		if key.State != kms.Enabled {
+			continue
+		}
+		plain, err := s.openWith(v, owner, p, wrapped, encCtx)
+		if err != nil {
+			return err
+		}
+		if plain.Len() != ver.Size {
+			err = fmt.Errorf("it has %d bytes, not %d", plain.Len(), ver.Size)
+		}
+		plain.Wipe()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) openWith(v *store.Snap, owner *call.Call, p *Payload, wrapped []byte, encCtx map[string]string) (envelope.Plaintext, error) {
+	key, err := s.kms.Decrypt(v, owner, wrapped, encCtx)
+	if err != nil {
+		return envelope.Plaintext{}, err
+	}
+	defer key.Wipe()
+	return openValue(key, p.Value, encCtx)
 }

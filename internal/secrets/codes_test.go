@@ -32,7 +32,6 @@ func unprovoked(op, code string) string {
 		byWire    = "what parameters can be wrong is in the published constraints, which package wire checks"
 		perSecret = "told per secret, in the answer's Errors"
 		noPolicy  = "the request holds no policy"
-		noKeys    = "needs a KMS key that exists and does not encrypt; none can be made from here"
 		managed   = "stands for managed secrets and for conditions of requests, and there are none of either"
 		anyState  = "a secret in any state can be asked this"
 		noStore   = "needs nothing that could fail"
@@ -42,7 +41,6 @@ func unprovoked(op, code string) string {
 		"BatchGetSecretValue InvalidRequestException":            perSecret,
 		"BatchGetSecretValue ResourceNotFoundException":          perSecret,
 		"CancelRotateSecret InvalidParameterException":           byWire,
-		"CreateSecret EncryptionFailure":                         noKeys,
 		"CreateSecret MalformedPolicyDocumentException":          noPolicy,
 		"CreateSecret PreconditionNotMetException":               managed,
 		"CreateSecret ResourceNotFoundException":                 "nothing needs to exist",
@@ -55,13 +53,11 @@ func unprovoked(op, code string) string {
 		"ListSecretVersionIds InvalidParameterException":         byWire,
 		"ListSecrets InvalidRequestException":                    anyState,
 		"PutResourcePolicy InvalidParameterException":            byWire,
-		"PutSecretValue EncryptionFailure":                       noKeys,
 		"RemoveRegionsFromReplication InvalidParameterException": byWire,
 		"ReplicateSecretToRegions InvalidParameterException":     byWire,
 		"RestoreSecret InvalidParameterException":                byWire,
 		"RestoreSecret InvalidRequestException":                  anyState,
 		"StopReplicationToReplica InvalidParameterException":     byWire,
-		"UpdateSecret EncryptionFailure":                         noKeys,
 		"UpdateSecret MalformedPolicyDocumentException":          noPolicy,
 		"UpdateSecret PreconditionNotMetException":               managed,
 		"ValidateResourcePolicy InvalidParameterException":       byWire,

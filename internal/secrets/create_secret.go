@@ -34,7 +34,7 @@ func (s *Service) CreateSecret(ctx context.Context, c *call.Call, in *smapi.Crea
 		if err != nil {
 			return err
 		}
-		if err := s.checkCreate(c, tx.Snap, in); err != nil {
+		if err := checkCreate(in); err != nil {
 			return err
 		}
 		val, err := s.requestValue(in.SecretString, in.SecretBinary)
@@ -46,12 +46,15 @@ func (s *Service) CreateSecret(ctx context.Context, c *call.Call, in *smapi.Crea
 		if err := s.addTags(sec, in.Tags); err != nil {
 			return err
 		}
+		if err := s.setFirstKey(ctx, tx, c, sec, in.KmsKeyId); err != nil {
+			return err
+		}
 		if old := s.byName(tx.Snap, sec.scope(), sec.Name); old != nil {
 			out, err = s.createdBefore(ctx, c, tx.Snap, old, token, val)
 			return err
 		}
 		out = createOutput(sec, token, val.kind != NoValue)
-		return s.create(tx, c, sec, token, val)
+		return s.create(ctx, tx, c, sec, token, val)
 	})
 	if err != nil {
 		return nil, err
@@ -60,7 +63,7 @@ func (s *Service) CreateSecret(ctx context.Context, c *call.Call, in *smapi.Crea
 }
 
 // create writes a secret whose name is free.
-func (s *Service) create(tx *store.Tx, c *call.Call, sec *Secret, token string, val value) error {
+func (s *Service) create(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, token string, val value) error {
 	if s.secrets.Count(sec.scope()) >= s.quotas.Secrets {
 		return smapi.LimitExceededException.Errorf("You can't have more than %d secrets in a Region.", s.quotas.Secrets)
 	}
@@ -70,7 +73,11 @@ func (s *Service) create(tx *store.Tx, c *call.Call, sec *Secret, token string, 
 		return fmt.Errorf("name of new secret %s is taken by a secret that is not there", sec.UID)
 	}
 	if val.kind != NoValue {
-		if err := s.addVersion(tx, c, sec, token, val, nil); err != nil {
+		key, keyName, err := s.newVersionKey(tx, c, sec)
+		if err != nil {
+			return err
+		}
+		if err := s.addVersion(ctx, tx, c, sec, token, val, nil, key, keyName); err != nil {
 			return err
 		}
 	}
@@ -119,14 +126,26 @@ func (s *Service) authorizeCreate(ctx context.Context, c *call.Call, v *store.Sn
 }
 
 // checkCreate refuses by name what cannot be honoured.
-func (s *Service) checkCreate(c *call.Call, v *store.Snap, in *smapi.CreateSecretInput) error {
+func checkCreate(in *smapi.CreateSecretInput) error {
 	if text(in.Type) != "" {
 		return errUnsupported("Type")
 	}
 	if len(in.AddReplicaRegions) > 0 {
 		return errUnsupported("AddReplicaRegions")
 	}
-	return s.checkDefaultKey(c, v, c.Caller.Account, in.KmsKeyId)
+	return nil
+}
+
+// setFirstKey gives a new secret the key that the request names, which the caller must be
+// allowed to use. With aws/secretsmanager there is nothing to find out before a value
+// comes.
+func (s *Service) setFirstKey(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, keyID *string) error {
+	name, key, err := s.chooseKey(c, tx.Snap, sec.keyOwner(), text(keyID))
+	if err != nil || name == "" {
+		return err
+	}
+	sec.KMSKeyID = name
+	return s.probeKey(ctx, c, tx.Snap, sec, key)
 }
 
 // createdBefore answers when the name is taken: as the first call was answered if

@@ -82,8 +82,8 @@ func TestCreateSecretErrors(t *testing.T) {
 			"InvalidRequestException: Type is not supported by this server."},
 		{"replicas", smapi.CreateSecretInput{Name: "n", ClientRequestToken: token(1), AddReplicaRegions: []smapi.ReplicaRegionType{{Region: new("us-east-1")}}},
 			"InvalidRequestException: AddReplicaRegions is not supported by this server."},
-		{"customer key", smapi.CreateSecretInput{Name: "n", ClientRequestToken: token(1), KmsKeyId: new("alias/mine")},
-			"InvalidParameterException: KmsKeyId names a customer managed key. This server keeps secrets under alias/aws/secretsmanager only: use that, or leave KmsKeyId out."},
+		{"unknown key", smapi.CreateSecretInput{Name: "n", ClientRequestToken: token(1), KmsKeyId: new("mine")},
+			"InvalidParameterException: The operation failed because of an invalid KMS key: Invalid keyId 'mine'"},
 		{"duplicate tags", smapi.CreateSecretInput{Name: "n", ClientRequestToken: token(1), Tags: tag("a", "a")}, "InvalidParameterException: Duplicate tag keys"},
 		{"reserved tag", smapi.CreateSecretInput{Name: "n", ClientRequestToken: token(1), Tags: tag("Aws:x")}, "InvalidParameterException: Tags beginning with aws: are reserved"},
 		{"tag without key", smapi.CreateSecretInput{Name: "n", ClientRequestToken: token(1), Tags: []smapi.Tag{{Value: new("v")}}}, "InvalidParameterException: Every tag must have a Key."},
@@ -177,8 +177,6 @@ func TestCreateSecretDefaultKeyNames(t *testing.T) {
 	}
 	b.create(t, "by-arn", func(in *smapi.CreateSecretInput) { in.KmsKeyId = new(keyARN) })
 	b.create(t, "by-id", func(in *smapi.CreateSecretInput) { in.KmsKeyId = new(strings.TrimPrefix(keyARN, arn+"key/")) })
-	refused(t, b, smapi.OpCreateSecret, &smapi.CreateSecretInput{Name: "n", ClientRequestToken: token(1), KmsKeyId: new(keyARN + "0")},
-		"InvalidParameterException: KmsKeyId names a customer managed key. This server keeps secrets under alias/aws/secretsmanager only: use that, or leave KmsKeyId out.")
 }
 
 func TestCreateSecretQuota(t *testing.T) {

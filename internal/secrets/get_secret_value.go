@@ -30,7 +30,7 @@ func (s *Service) GetSecretValue(ctx context.Context, c *call.Call, in *smapi.Ge
 		if err := checkOwnAccount(c, sec, ver.KMSKeyID); err != nil {
 			return err
 		}
-		plain, err := s.open(ctx, c, v, sec, ver.ID)
+		plain, err := s.open(ctx, c, v, sec, ver)
 		if err != nil {
 			return err
 		}

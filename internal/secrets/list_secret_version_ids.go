@@ -8,6 +8,7 @@ import (
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
+	"arca/internal/paging"
 	"arca/internal/store"
 )
 
@@ -24,7 +25,7 @@ func (s *Service) ListSecretVersionIds(ctx context.Context, c *call.Call, in *sm
 		if err != nil {
 			return err
 		}
-		question := questionOf("ListSecretVersionIds", sec.UID.String(), strconv.FormatBool(isTrue(in.IncludeDeprecated)))
+		question := paging.QuestionOf("ListSecretVersionIds", sec.UID.String(), strconv.FormatBool(isTrue(in.IncludeDeprecated)))
 		after, err := openPageToken(s.store, question, in.NextToken)
 		if err != nil {
 			return err
@@ -64,15 +65,15 @@ func versionPage(sec *Secret, deprecated bool, after string, limit int) (page []
 func versionPosition(ver *Version) string { return ver.Created.orderKey() + ver.ID }
 
 func versionEntry(ver *Version, read Day) smapi.SecretVersionsListEntry {
-	key := ver.KMSKeyID
-	if key == "" {
-		key = defaultKeyName
+	keys := []string{shownKey(ver.KMSKeyID)}
+	for _, name := range ver.FormerKMSKeyIDs {
+		keys = append(keys, shownKey(name))
 	}
 	return smapi.SecretVersionsListEntry{
 		VersionId:        &ver.ID,
 		VersionStages:    ver.Stages,
 		CreatedDate:      ver.Created.pointer(),
 		LastAccessedDate: read.pointer(),
-		KmsKeyIds:        []string{key},
+		KmsKeyIds:        keys,
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
+	"arca/internal/paging"
 	"arca/internal/store"
 )
 
@@ -28,7 +29,7 @@ func (s *Service) ListSecrets(ctx context.Context, c *call.Call, in *smapi.ListS
 	}
 	q.descending = in.SortOrder != nil && *in.SortOrder == "desc"
 	q.planned = isTrue(in.IncludePlannedDeletion)
-	question := questionOf(appendFilterParts(
+	question := paging.QuestionOf(appendFilterParts(
 		[]string{"ListSecrets", q.scope, q.sortBy, strconv.FormatBool(q.descending), strconv.FormatBool(q.planned)}, in.Filters)...)
 	after, err := openPageToken(s.store, question, in.NextToken)
 	if err != nil {

@@ -28,7 +28,7 @@ type shelf struct {
 func newShelf(t testing.TB) shelf {
 	var sh shelf
 	sh.st = storetest.New(t, func(st *store.Store) {
-		sh.svc = secrets.New(secrets.Config{Store: st, KMS: kms.New(st)})
+		sh.svc = secrets.New(secrets.Config{Store: st, KMS: kms.New(kms.Config{Store: st})})
 	})
 	return sh
 }

@@ -41,8 +41,12 @@ func (s *Service) PutSecretValue(ctx context.Context, c *call.Call, in *smapi.Pu
 			return err
 		}
 		if !again {
+			key, keyName, err := s.newVersionKey(tx, c, sec)
+			if err != nil {
+				return err
+			}
 			sec = sec.clone()
-			if err := s.addVersion(tx, c, sec, token, val, in.VersionStages); err != nil {
+			if err := s.addVersion(ctx, tx, c, sec, token, val, in.VersionStages, key, keyName); err != nil {
 				return err
 			}
 			sec.Changed = InstantOf(c.Now)

@@ -24,6 +24,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		b.create(t, name)
 	}
+	keys := []string{"", b.key(t, "").arn, b.key(t, "").arn}
 	later := b.now.Add(31 * oneDay)
 	expected := []string{
 		"ResourceNotFoundException", "ResourceExistsException", "InvalidRequestException", "InvalidParameterException", "LimitExceededException",
@@ -48,7 +49,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		return id, sensitive(*id + strings.Repeat("x", rand.IntN(2)*4000))
 	}
 	step := func(name string) {
-		switch rand.IntN(13) {
+		switch rand.IntN(15) {
 		case 0, 1:
 			id, val := fresh()
 			try(smapi.OpCreateSecret, &smapi.CreateSecretInput{Name: name, ClientRequestToken: id, SecretString: val})
@@ -66,7 +67,9 @@ func TestEverythingAtOnce(t *testing.T) {
 			try(smapi.OpRestoreSecret, &smapi.RestoreSecretInput{SecretId: name})
 		case 9:
 			try(smapi.OpTagResource, &smapi.TagResourceInput{SecretId: name, Tags: tags("k", "v")})
-		case 10:
+		case 10, 11:
+			try(smapi.OpUpdateSecret, rekey(name, keys[rand.IntN(len(keys))]))
+		case 12:
 			out, ok := try(smapi.OpDescribeSecret, &smapi.DescribeSecretInput{SecretId: name}).(*smapi.DescribeSecretOutput)
 			if !ok {
 				return
@@ -118,7 +121,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	engines.Wait()
 	b.flush(t)
 	for _, op := range []*api.Operation{
-		smapi.OpCreateSecret, smapi.OpPutSecretValue, smapi.OpDeleteSecret, smapi.OpRestoreSecret, smapi.OpGetSecretValue, smapi.OpDescribeSecret,
+		smapi.OpCreateSecret, smapi.OpPutSecretValue, smapi.OpDeleteSecret, smapi.OpRestoreSecret, smapi.OpGetSecretValue, smapi.OpDescribeSecret, smapi.OpUpdateSecret,
 	} {
 		if _, ok := succeeded.Load(op.Name); !ok {
 			t.Errorf("%s never succeeded", op.Name)

@@ -72,7 +72,9 @@ type Secret struct {
 	// Suffix is the six random characters after the name in the ARN.
 	Suffix      string `cbor:"6,keyasint"`
 	Description string `cbor:"7,keyasint,omitempty"`
-	// KMSKeyID is the key for new versions; empty is the account's aws/secretsmanager.
+	// KMSKeyID is the key for new versions under the name that it was given: its id, its
+	// ARN, or an alias, which is followed when a version is made. Empty is the account's
+	// aws/secretsmanager.
 	KMSKeyID string `cbor:"8,keyasint,omitempty"`
 	// Tags in order of insertion. nil (never tagged) and empty (no longer tagged) are
 	// told apart, as DescribeSecret does.
@@ -123,11 +125,14 @@ type Version struct {
 	// without labels is deprecated: hidden from lists, open to pruning.
 	Stages  []string `cbor:"2,keyasint,omitempty"`
 	Created Instant  `cbor:"3,keyasint"`
-	// KMSKeyID is the key that wraps the data key; empty is aws/secretsmanager.
+	// KMSKeyID is the ARN of the key that wraps the data key; empty is aws/secretsmanager.
 	KMSKeyID string    `cbor:"4,keyasint,omitempty"`
 	Kind     ValueKind `cbor:"5,keyasint,omitempty"`
 	// Size is the length of the value in bytes.
 	Size int `cbor:"6,keyasint,omitempty"`
+	// FormerKMSKeyIDs are further keys that wrap the same data key, named likewise: what a
+	// change of the secret's key has left. Format 1 has none.
+	FormerKMSKeyIDs []string `cbor:"7,keyasint,omitempty"`
 }
 
 // SecretName reserves a name within a scope. That its key is written only when it
@@ -143,6 +148,9 @@ type Payload struct {
 	DataKey []byte `cbor:"1,keyasint"`
 	// Value is the envelope of the value, bound to the same context.
 	Value []byte `cbor:"2,keyasint"`
+	// FormerDataKeys is the same data key under the version's FormerKMSKeyIDs, in their
+	// order. Format 1 has none.
+	FormerDataKeys [][]byte `cbor:"3,keyasint,omitempty"`
 }
 
 // LastAccess holds the days on which a secret and its versions were last read. It

@@ -3,14 +3,15 @@
 //
 // It promises that a label sits on at most one version, that AWSCURRENT once given
 // never vanishes, that a value is sealed under a data key of its own before it
-// reaches the store, and that no fact about a secret shows in an answer or an error
-// before the authorizer allowed the caller to learn it.
+// reaches the store, that nobody gets it who may not use a KMS key that wraps that data
+// key, and that no fact about a secret shows in an answer or an error before the
+// authorizer allowed the caller to learn it.
 //
-// It trusts the store for atomic commits, kms for data keys, iam for who the principals
-// of a policy are, call for the identity of the caller, for decisions and for the audit
-// record, and its caller for having checked the
-// published constraints of the input. It does not know HTTP or JSON, starts no
-// goroutine and reads no clock.
+// It trusts the store for atomic commits, kms for data keys and for the questions about
+// their use, iam for who the principals of a policy are, call for the identity of the
+// caller, for decisions and for the audit record, and its caller for having checked the
+// published constraints of the input. It does not know HTTP or JSON, starts no goroutine
+// and reads no clock.
 package secrets
 
 import (
@@ -68,6 +69,9 @@ type Config struct {
 	// ListOnlyDescribable leaves secrets that the caller may not describe out of lists.
 	// AWS shows whoever may list secrets all of them.
 	ListOnlyDescribable bool
+	// OmitKeyEvents leaves out the audit records of KMS that uses of customers' keys get,
+	// as on AWS, beside those of the operations themselves.
+	OmitKeyEvents bool
 }
 
 // Service serves the operations of Secrets Manager.
@@ -79,6 +83,7 @@ type Service struct {
 	log    *slog.Logger
 
 	listOnlyDescribable bool
+	omitKeyEvents       bool
 	// actions are those that a resource policy can allow: all about a secret that exists.
 	actions []string
 
@@ -92,9 +97,9 @@ type Service struct {
 }
 
 const (
-	secretFormat = 1
+	secretFormat = 2 // 1 knew no former keys of a version
 	nameFormat   = 1
-	valueFormat  = 1
+	valueFormat  = 2 // likewise
 	accessFormat = 1
 
 	// inlineValueBytes is the size up to which sealed values live in the mirror, so
@@ -124,7 +129,7 @@ const pruneAgeHours = 24
 func New(cfg Config) *Service {
 	s := &Service{
 		store: cfg.Store, kms: cfg.KMS, iam: cfg.IAM, quotas: cfg.Quotas.withDefaults(), log: cfg.Logger,
-		listOnlyDescribable: cfg.ListOnlyDescribable, actions: secretActions(),
+		listOnlyDescribable: cfg.ListOnlyDescribable, omitKeyEvents: cfg.OmitKeyEvents, actions: secretActions(),
 	}
 	s.secrets = store.NewTable(cfg.Store, store.TableSpec[Secret]{
 		Name: "secret", Format: secretFormat,

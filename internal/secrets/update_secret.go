@@ -8,9 +8,9 @@ import (
 	"arca/internal/store"
 )
 
-// UpdateSecret changes the description and adds a version as PutSecretValue does
-// without labels. What the request does not name stays as it is; a call that names
-// nothing succeeds and changes nothing.
+// UpdateSecret changes the description and the key, and adds a version as
+// PutSecretValue does without labels. What the request does not name stays as it is; a
+// call that names nothing succeeds and changes nothing.
 func (s *Service) UpdateSecret(ctx context.Context, c *call.Call, in *smapi.UpdateSecretInput) (*smapi.UpdateSecretOutput, error) {
 	var out *smapi.UpdateSecretOutput
 	err := c.Update(ctx, s.store, func(tx *store.Tx) error {
@@ -25,22 +25,17 @@ func (s *Service) UpdateSecret(ctx context.Context, c *call.Call, in *smapi.Upda
 		defer val.wipe()
 		sec = sec.clone()
 		out = &smapi.UpdateSecretOutput{ARN: new(sec.ARN()), Name: &sec.Name}
-		changed := in.Description != nil || in.KmsKeyId != nil
 		if in.Description != nil {
 			sec.Description = *in.Description
 		}
-		if in.KmsKeyId != nil {
-			sec.KMSKeyID = "" // the only key there is, under whichever of its names
+		added, err := s.updateSealed(ctx, tx, c, sec, in, val)
+		if err != nil {
+			return err
 		}
 		if val.kind != NoValue {
-			added, err := s.updateValue(ctx, tx, c, sec, in, val)
-			if err != nil {
-				return err
-			}
 			out.VersionId = in.ClientRequestToken
-			changed = changed || added
 		}
-		if changed {
+		if added || in.Description != nil || in.KmsKeyId != nil {
 			sec.Changed = InstantOf(c.Now)
 			s.secrets.Put(tx, secretKey(sec), sec)
 		}
@@ -69,12 +64,56 @@ func (s *Service) loadForUpdate(ctx context.Context, c *call.Call, v *store.Snap
 	if text(in.Type) != "" {
 		return nil, errUnsupported("Type")
 	}
-	return sec, s.checkDefaultKey(c, v, sec.Account, in.KmsKeyId)
+	return sec, nil
 }
 
-// updateValue adds the version; false says that it was there, from a first try of
-// the same call.
-func (s *Service) updateValue(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, in *smapi.UpdateSecretInput, val value) (bool, error) {
+// updateSealed changes what has to do with the key of sec, a clone: the key itself, a new
+// version, and what wraps the versions that there are. It reports whether it added a
+// version.
+func (s *Service) updateSealed(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, in *smapi.UpdateSecretInput, val value) (added bool, err error) {
+	changed := false
+	if in.KmsKeyId != nil {
+		name, _, err := s.chooseKey(c, tx.Snap, sec.keyOwner(), *in.KmsKeyId)
+		if err != nil {
+			return false, err
+		}
+		changed, sec.KMSKeyID = name != sec.KMSKeyID, name
+	}
+	again := false
+	if val.kind != NoValue {
+		if again, err = s.checkNewValue(ctx, tx.Snap, c, sec, in, val); err != nil {
+			return false, err
+		}
+		added = !again
+	}
+	// A customer's key may be named as before and still be another: its alias has moved.
+	rewraps := in.KmsKeyId != nil && (sec.KMSKeyID != "" || len(staleVersions(sec, "")) > 0)
+	if !changed && !added && !rewraps {
+		return false, nil
+	}
+	key, keyName, err := s.newVersionKey(tx, c, sec)
+	if err != nil {
+		return false, err
+	}
+	if changed {
+		if err := s.probeKey(ctx, c, tx.Snap, sec, key); err != nil {
+			return false, err
+		}
+	}
+	if added {
+		if err := s.addVersion(ctx, tx, c, sec, *in.ClientRequestToken, val, nil, key, keyName); err != nil {
+			return false, err
+		}
+	}
+	if rewraps {
+		return added, s.rewrap(ctx, tx, c, sec, key, keyName)
+	}
+	return added, nil
+}
+
+// checkNewValue says whether the version is there already, from a first try of the same
+// call.
+func (s *Service) checkNewValue(ctx context.Context, v *store.Snap, c *call.Call, sec *Secret, in *smapi.UpdateSecretInput, val value) (again bool, err error) {
 	token, err := checkToken(in.ClientRequestToken)
 	if err != nil {
 		return false, err
@@ -82,9 +121,5 @@ func (s *Service) updateValue(ctx context.Context, tx *store.Tx, c *call.Call, s
 	if err := checkOwnAccount(c, sec, sec.KMSKeyID); err != nil {
 		return false, err
 	}
-	again, err := s.repeat(ctx, c, tx.Snap, sec, token, val, false)
-	if err != nil || again {
-		return false, err
-	}
-	return true, s.addVersion(tx, c, sec, token, val, nil)
+	return s.repeat(ctx, c, v, sec, token, val, false)
 }

@@ -81,8 +81,8 @@ func TestUpdateSecretErrors(t *testing.T) {
 			"ResourceExistsException: You can't use ClientRequestToken " + *token(1) + " because that value is already in use for a version of secret " + arn + "."},
 		// Ours.
 		{"type", smapi.UpdateSecretInput{SecretId: "s", Type: new("DatadogApiKey")}, "InvalidRequestException: Type is not supported by this server."},
-		{"customer key", smapi.UpdateSecretInput{SecretId: "s", KmsKeyId: new("alias/mine")},
-			"InvalidParameterException: KmsKeyId names a customer managed key. This server keeps secrets under alias/aws/secretsmanager only: use that, or leave KmsKeyId out."},
+		{"unknown key", smapi.UpdateSecretInput{SecretId: "s", KmsKeyId: new("mine")},
+			"InvalidParameterException: The operation failed because of an invalid KMS key: Invalid keyId 'mine'"},
 		{"both values", smapi.UpdateSecretInput{SecretId: "s", ClientRequestToken: token(2), SecretString: sensitive("x"), SecretBinary: []byte("y")},
 			"InvalidParameterException: You can't specify both SecretString and SecretBinary."},
 	} {

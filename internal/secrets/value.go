@@ -3,7 +3,6 @@ package secrets
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"arca/internal/api"
@@ -62,15 +61,18 @@ func encryptionContext(arn, versionID string) map[string]string {
 // calls.
 func (s *Secret) keyOwner() kms.Owner { return kms.Owner{Account: s.Account, Region: s.Region} }
 
-// seal writes the value of a version under a fresh data key.
-func (s *Service) seal(tx *store.Tx, c *call.Call, sec *Secret, versionID string, val value) error {
+// seal writes the value of a version under a fresh data key that key wraps.
+func (s *Service) seal(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, versionID string, val value, key *kms.Key) error {
 	encCtx := encryptionContext(sec.ARN(), versionID)
-	key, wrapped, _, err := s.kms.GenerateDataKey(tx, c, sec.keyOwner(), sec.KMSKeyID, encCtx)
-	if err != nil {
-		return smapi.EncryptionFailure.Wrap(err, "Secrets Manager can't encrypt the protected secret text using the provided KMS key.")
+	if err := s.useKey(ctx, c, tx.Snap, key, generateDataKey, encCtx); err != nil {
+		return errUse(err, errEncrypt)
 	}
-	defer key.Wipe()
-	sealed, err := key.Seal(valueLabel, val.bytes.Bytes(), envelope.Context(encCtx))
+	plain, wrapped, err := s.kms.NewDataKey(c, key, encCtx)
+	if err != nil {
+		return errEncrypt(err)
+	}
+	defer plain.Wipe()
+	sealed, err := plain.Seal(valueLabel, val.bytes.Bytes(), envelope.Context(encCtx))
 	if err != nil {
 		return fmt.Errorf("seal value: %w", err)
 	}
@@ -78,31 +80,42 @@ func (s *Service) seal(tx *store.Tx, c *call.Call, sec *Secret, versionID string
 	return nil
 }
 
-// open reads the value of a version for the caller of c. The result is the
-// operation's to wipe.
-func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, versionID string) (envelope.Plaintext, error) {
-	p, err := s.payloads.Load(ctx, v, valueKey(sec, versionID))
+// open reads the value of a version for the caller of c, who must be allowed to use its
+// key. The result is the operation's to wipe.
+func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, ver *Version) (envelope.Plaintext, error) {
+	p, err := s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
 	if err != nil {
-		return envelope.Plaintext{}, fmt.Errorf("load value of version %s of secret %s: %w", versionID, sec.UID, err)
+		return envelope.Plaintext{}, fmt.Errorf("load value of version %s of secret %s: %w", ver.ID, sec.UID, err)
 	}
-	encCtx := encryptionContext(sec.ARN(), versionID)
-	key, err := s.kms.Decrypt(v, c, sec.keyOwner(), p.DataKey, encCtx)
-	if errors.Is(err, kms.ErrKey) || errors.Is(err, kms.ErrForeign) {
-		return envelope.Plaintext{}, errDecrypt(err)
-	}
+	encCtx := encryptionContext(sec.ARN(), ver.ID)
+	key, err := s.unwrap(ctx, c, v, sec, ver, p, encCtx)
 	if err != nil {
-		return envelope.Plaintext{}, fmt.Errorf("unwrap data key of secret %s: %w", sec.UID, err)
+		return envelope.Plaintext{}, err
 	}
 	defer key.Wipe()
-	plain, err := key.Open(valueLabel, p.Value, envelope.Context(encCtx))
+	plain, err := openValue(key, p.Value, encCtx)
 	if err != nil {
 		return envelope.Plaintext{}, errDecrypt(err)
 	}
 	return plain, nil
 }
 
-func errDecrypt(cause error) error {
-	return smapi.DecryptionFailure.Wrap(cause, "Secrets Manager can't decrypt the protected secret text using the provided KMS key.")
+// openValue opens a value with its data key. That goes by the name of the KMS key that
+// wraps it now; the value says by which it went when it was sealed.
+func openValue(key *envelope.Key, sealed []byte, encCtx map[string]string) (envelope.Plaintext, error) {
+	id, version, err := envelope.Header(sealed)
+	if err != nil {
+		return envelope.Plaintext{}, err
+	}
+	if id != key.ID() || version != key.Version() {
+		secret := key.Secret()
+		defer secret.Wipe()
+		if key, err = envelope.NewKey(id, version, secret.Bytes()); err != nil {
+			return envelope.Plaintext{}, err
+		}
+		defer key.Wipe()
+	}
+	return key.Open(valueLabel, sealed, envelope.Context(encCtx))
 }
 
 // holds says whether a version has exactly this value: what makes a repeated
@@ -111,21 +124,12 @@ func (s *Service) holds(ctx context.Context, c *call.Call, v *store.Snap, sec *S
 	if ver.Kind != val.kind || ver.Kind == NoValue || ver.Size != val.bytes.Len() {
 		return false, nil
 	}
-	have, err := s.open(ctx, c, v, sec, ver.ID)
+	have, err := s.open(ctx, c, v, sec, ver)
 	if err != nil {
 		return false, err
 	}
 	defer have.Wipe()
 	return have.Equal(val.bytes), nil
-}
-
-// checkOwnAccount refuses values under the default key to other accounts, whatever
-// the policies say: that key serves its own account only.
-func checkOwnAccount(c *call.Call, sec *Secret, keyID string) error {
-	if keyID == "" && sec.Account != c.Caller.Account {
-		return smapi.InvalidRequestException.Errorf("You can't access a secret from a different AWS account if you encrypt the secret with the default KMS service key.")
-	}
-	return nil
 }
 
 // checkToken demands the ClientRequestToken of a call that makes a version. SDKs

@@ -7,6 +7,7 @@ import (
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
+	"arca/internal/kms"
 	"arca/internal/store"
 )
 
@@ -32,9 +33,10 @@ func (s *Service) repeat(ctx context.Context, c *call.Call, v *store.Snap, sec *
 	return true, nil
 }
 
-// addVersion seals val as a version of sec, which must be a clone, and labels it.
-// The caller puts the record: value and labels commit together or not at all.
-func (s *Service) addVersion(tx *store.Tx, c *call.Call, sec *Secret, token string, val value, stages []string) error {
+// addVersion seals val as a version of sec, which must be a clone, and labels it. The
+// caller has the key from newVersionKey, and puts the record: value and labels commit
+// together or not at all.
+func (s *Service) addVersion(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, token string, val value, stages []string, key *kms.Key, keyName string) error {
 	labels := countLabels(sec.Versions)
 	ver := sec.version(token)
 	if ver == nil {
@@ -44,12 +46,12 @@ func (s *Service) addVersion(tx *store.Tx, c *call.Call, sec *Secret, token stri
 		sec.Versions = append(sec.Versions, Version{ID: token, Created: InstantOf(c.Now)})
 		ver = &sec.Versions[len(sec.Versions)-1]
 	}
-	ver.KMSKeyID, ver.Kind, ver.Size = sec.KMSKeyID, val.kind, val.bytes.Len()
+	ver.KMSKeyID, ver.FormerKMSKeyIDs, ver.Kind, ver.Size = keyName, nil, val.kind, val.bytes.Len()
 	labelNew(sec.Versions, ver, stages)
 	if err := s.checkLabelQuota(sec, labels); err != nil {
 		return err
 	}
-	return s.seal(tx, c, sec, token, val)
+	return s.seal(ctx, tx, c, sec, token, val, key)
 }
 
 // checkLabelQuota refuses a change that leaves more labels than are allowed. One
