@@ -9,15 +9,12 @@ import (
 	"testing"
 )
 
-// clientEnv is the environment of a client program: what it needs to reach the
-// target, and nothing of the tester's that could lead it elsewhere.
-func clientEnv(t *testing.T) []string {
+// programEnv is the environment of a client program that has no credentials yet: what
+// it needs to reach the target, and nothing of the tester's that could lead it
+// elsewhere.
+func programEnv(t *testing.T) []string {
 	t.Helper()
-	creds, err := shared.Config.Credentials.Retrieve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	env := []string{
+	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + t.TempDir(),
 		"LANG=C.UTF-8",
@@ -27,9 +24,17 @@ func clientEnv(t *testing.T) []string {
 		"ARCA_URL=" + shared.Endpoint(),
 		"AWS_REGION=" + shared.Config.Region,
 		"AWS_DEFAULT_REGION=" + shared.Config.Region,
-		"AWS_ACCESS_KEY_ID=" + creds.AccessKeyID,
-		"AWS_SECRET_ACCESS_KEY=" + creds.SecretAccessKey,
 	}
+}
+
+// clientEnv is programEnv with the credentials of the target.
+func clientEnv(t *testing.T) []string {
+	t.Helper()
+	creds, err := shared.Config.Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := append(programEnv(t), "AWS_ACCESS_KEY_ID="+creds.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+creds.SecretAccessKey)
 	if creds.SessionToken != "" {
 		env = append(env, "AWS_SESSION_TOKEN="+creds.SessionToken)
 	}
@@ -60,14 +65,20 @@ func needs(t *testing.T, path string) {
 	}
 }
 
-func TestJavaScript(t *testing.T) {
-	t.Parallel()
-	node, err := exec.Command("../scripts/find-node").Output()
+// node is the Node.js that the JavaScript SDK runs on.
+func node(t *testing.T) string {
+	t.Helper()
+	path, err := exec.Command("../scripts/find-node").Output()
 	if err != nil {
 		t.Fatalf("find-node: %v: make test-deps installs one", err)
 	}
 	needs(t, "js/node_modules/@aws-sdk/client-secrets-manager")
-	run(t, "js", strings.TrimSpace(string(node)), "--test")
+	return strings.TrimSpace(string(path))
+}
+
+func TestJavaScript(t *testing.T) {
+	t.Parallel()
+	run(t, "js", node(t), "--test")
 }
 
 // The boto3 of Debian.

@@ -91,18 +91,7 @@ func (w *workload) writeToken(name string, change map[string]any) {
 
 // env is the environment of a workload: the server, and who it is.
 func (w *workload) env(more ...string) []string {
-	return append([]string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=" + w.T.TempDir(),
-		"LANG=C.UTF-8",
-		"PYTHONNOUSERSITE=1",
-		"AWS_EC2_METADATA_DISABLED=true",
-		"AWS_PAGER=",
-		"AWS_REGION=" + shared.Config.Region,
-		"AWS_DEFAULT_REGION=" + shared.Config.Region,
-		"ARCA_URL=" + shared.Endpoint(),
-		"ARCA_SECRET=" + w.secret,
-	}, more...)
+	return append(append(programEnv(w.T), "ARCA_SECRET="+w.secret), more...)
 }
 
 // tokenEnv is what IRSA and its like put into a container.
@@ -252,17 +241,6 @@ func runWith(ctx context.Context, dir string, env []string, program string, args
 		return out.String(), fmt.Errorf("%s: %w\n%s%s", filepath.Base(program), err, out.Bytes(), errOut.Bytes())
 	}
 	return out.String(), nil
-}
-
-// node is the Node.js that the JavaScript SDK runs on.
-func node(t *testing.T) string {
-	t.Helper()
-	path, err := exec.Command("../scripts/find-node").Output()
-	if err != nil {
-		t.Fatalf("find-node: %v: make test-deps installs one", err)
-	}
-	needs(t, "js/node_modules/@aws-sdk/client-secrets-manager")
-	return strings.TrimSpace(string(path))
 }
 
 // The JavaScript SDK finds all of it in its environment, by one variable for all

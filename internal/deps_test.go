@@ -40,6 +40,7 @@ var allowed = map[string]string{
 	"storetest": "envelope store",
 	"apptest":   "app api call envelope store",
 	"oidctest":  "",
+	"codetest":  "api",
 }
 
 // onlyStoreImports is the module prefix that belongs to package store alone.

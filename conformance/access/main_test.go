@@ -2,7 +2,8 @@
 // played through ordinary clients. The service they play on is Secrets Manager.
 //
 // Texts of denials are AWS's, letter for letter. Every test has people, roles and
-// secrets of its own, so all of them run in parallel against one server.
+// secrets of its own, so all of them run in parallel, and against one server unless
+// they are about the settings of one.
 package access_test
 
 import (

@@ -80,10 +80,7 @@ func (s *Service) tell(b *strings.Builder, note *call.Denial, reason bool) {
 // onResource names the resource. The services of the JSON protocol leave it out for
 // actions without one; those of the Query protocol write a star.
 func onResource(c *call.Call, ck *call.Check) string {
-	shown := ck.Shown
-	if shown == "" {
-		shown = ck.Resource
-	}
+	shown := cmp.Or(ck.Shown, ck.Resource)
 	if shown == "*" && c.Op != nil && c.Op.Service != nil && c.Op.Service.Protocol != api.Query {
 		return ""
 	}
@@ -131,12 +128,12 @@ func (s *Service) serverDecision(v *store.Snap, p *call.Principal, action string
 		d.Allowed = p.Type == call.Root
 	default:
 		d.only = "because only the root of the management account may"
-		d.Allowed = s.isManagement(v, p)
+		d.Allowed = s.IsManagement(v, p)
 	}
 	return d, true
 }
 
-// isManagement reports whether p is the root of the management account.
-func (s *Service) isManagement(v *store.Snap, p *call.Principal) bool {
+// IsManagement reports whether p is the root of the management account.
+func (s *Service) IsManagement(v *store.Snap, p *call.Principal) bool {
 	return p.Type == call.Root && p.Account != "" && p.Account == s.cfg.IAM.ManagementAccount(v)
 }

@@ -216,9 +216,6 @@ func assumesRole(action string) bool {
 	return false
 }
 
-// IsManagement reports whether p is the root of the management account.
-func (s *Service) IsManagement(v *store.Snap, p *call.Principal) bool { return s.isManagement(v, p) }
-
 // ResourceAccount is the account that owns a resource somebody asks about: the
 // caller's, when the resource does not tell.
 func (s *Service) ResourceAccount(v *store.Snap, c *call.Call, action, resource string) string {

@@ -78,8 +78,8 @@ type simulationInput struct {
 	handling                      *string
 }
 
-// SimulateCustomPolicy tells how policies that the request holds would decide. It
-// looks at nothing that is stored.
+// SimulateCustomPolicy tells how policies that the request holds would decide. Of what
+// is stored it looks at the user of CallerArn alone, for the unique id.
 func (s *Service) SimulateCustomPolicy(ctx context.Context, c *call.Call, in *iamapi.SimulateCustomPolicyInput) (*iamapi.SimulateCustomPolicyOutput, error) {
 	if err := c.Authorize(ctx, &call.Check{Action: "iam:SimulateCustomPolicy", Resource: "*"}); err != nil {
 		return nil, err

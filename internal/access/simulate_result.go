@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -36,7 +37,7 @@ func (sim *simulation) atOnce() int {
 func (sim *simulation) page(ctx context.Context, marker *string, maxItems *int32) (page []iamapi.EvaluationResult, truncated bool, next *string, err error) {
 	total := len(sim.actions)
 	st := sim.s.cfg.Store
-	question := paging.QuestionOf(sim.c.Op.Name, sim.c.Caller.Account, strconv.Itoa(len(sim.actions)), strconv.Itoa(len(sim.resources)))
+	question := paging.QuestionOf(sim.c.Op.Name, sim.c.Caller.Account, strconv.Itoa(total), strconv.Itoa(len(sim.resources)))
 	from := 0
 	if marker != nil {
 		position, err := paging.Open(st, question, *marker)
@@ -174,11 +175,7 @@ func ownRequest(req *policy.Request) *policy.Request {
 func (sim *simulation) request(action, resource string) (*policy.Request, *policy.Policies) {
 	req := &policy.Request{Action: action, Resource: resource, Caller: sim.policy, Account: sim.policy.Account}
 	if sim.policies.Resource.Policy != nil || sim.owner != "" {
-		if owner := accountIn(resource); owner != "" && sim.owner == "" {
-			req.Account = owner
-		} else if sim.owner != "" {
-			req.Account = sim.owner
-		}
+		req.Account = cmp.Or(sim.owner, accountIn(resource), req.Account)
 	}
 	f := sim.facts
 	f.caller, f.resourceAccount = &sim.caller, req.Account

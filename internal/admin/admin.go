@@ -1,8 +1,9 @@
 // Package admin serves Arca's own operations: the development clock, accounts and
 // their guardrails, and questions about access.
 //
-// Who may is decided by the authorizer, as for every operation: the clock, accounts and
-// guardrails belong to the root of the management account, whatever policies say.
+// Who may is decided by the authorizer, as for every operation: moving the clock,
+// accounts and guardrails belong to the root of the management account, and looking at
+// the clock to the root of any, whatever policies say.
 //
 // The clock moves what Arca dates: schedules, recovery windows, stored times. It
 // never moves what protects the connection: signatures, certificates and tokens

@@ -185,9 +185,6 @@ func (t httpsOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(req)
 }
 
-// CloseIdleConnections lets http.Client pass it on.
-func (t httpsOnly) CloseIdleConnections() { t.next.CloseIdleConnections() }
-
 // dial connects to a server and verifies it.
 func (c *Client) dial(ctx context.Context, network, addr string, thumbprints []Thumbprint) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"arca/internal/arn"
 	"arca/internal/envelope"
 	"arca/internal/policy"
 	"arca/internal/store"
@@ -37,7 +38,7 @@ var accountNameForm = regexp.MustCompile(`^[0-9A-Za-z]([0-9A-Za-z+=,.@_ -]{0,48}
 // ValidAccountName reports whether an account may have this name: 1 to 50 characters,
 // and not the form of an account id, by which it could be mistaken for another.
 func ValidAccountName(name string) bool {
-	return accountNameForm.MatchString(name) && !accountForm.MatchString(name)
+	return accountNameForm.MatchString(name) && !arn.ValidAccount(name)
 }
 
 // RootKey is a new access key of an account's root that is not stored yet. Its maker
@@ -99,20 +100,13 @@ func (s *Service) AddRootKey(tx *store.Tx, now time.Time, key *RootKey, replace 
 	if a == nil {
 		return ErrNoAccount
 	}
-	var old []string
-	each(s.keys, tx.Snap, byUser, key.Account+"\x00", func(k *AccessKey) bool {
-		if k.User == "" {
-			old = append(old, k.ID)
-		}
-		return true
-	})
+	old := s.keyIDs(tx.Snap, keyOwner{account: key.Account})
 	if !replace && len(old) >= MaxRootKeys {
 		return ErrRootKeys
 	}
 	if replace {
 		for _, id := range old {
 			s.keys.Delete(tx, accessKeyKey(id))
-			s.uses.Delete(tx, useRecordKey(id))
 			s.uses.Delete(tx, useRecordKey(id))
 		}
 	}
@@ -158,7 +152,7 @@ func CheckGuardrail(text string) error {
 
 // AccountByRef finds an account by its id or its name.
 func (s *Service) AccountByRef(v *store.Snap, ref string) *Account {
-	if accountForm.MatchString(ref) {
+	if arn.ValidAccount(ref) {
 		return s.Account(v, ref)
 	}
 	return s.AccountNamed(v, ref)

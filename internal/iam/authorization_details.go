@@ -125,7 +125,7 @@ func (d *details) roles() (more bool) {
 		d.pg.Weigh(inlineBytes(&r.Policies))
 		d.out.RoleDetailList = append(d.out.RoleDetailList, iamapi.RoleDetail{
 			Path: &r.Path, RoleName: &r.Name, RoleId: &r.UID, Arn: new(r.ARN()), CreateDate: moment(r.Created),
-			AssumeRolePolicyDocument: new(shownPolicy(d.s.showTrust(d.v, r.Trust))), InstanceProfileList: []iamapi.InstanceProfile{},
+			AssumeRolePolicyDocument: new(encodedPolicy(d.s.ShownPolicy(d.v, r.Trust))), InstanceProfileList: []iamapi.InstanceProfile{},
 			RolePolicyList: inlineDetails(&r.Policies), AttachedManagedPolicies: wireAttached(&r.Policies),
 			PermissionsBoundary: wireBoundary(r.Boundary), Tags: wireTags(r.Tags), RoleLastUsed: d.s.roleLastUsed(d.v, r),
 		})
@@ -149,7 +149,7 @@ func (d *details) policies(order, scope string) (more bool) {
 		versions := make([]iamapi.PolicyVersion, 0, len(m.Versions))
 		for i := len(m.Versions) - 1; i >= 0; i-- {
 			shown := wireVersion(m, &m.Versions[i])
-			shown.Document = new(shownPolicy(m.Versions[i].Text))
+			shown.Document = new(encodedPolicy(m.Versions[i].Text))
 			d.pg.Weigh(len(m.Versions[i].Text))
 			versions = append(versions, shown)
 		}
@@ -168,7 +168,7 @@ func (d *details) policies(order, scope string) (more bool) {
 func inlineDetails(p *Policies) []iamapi.PolicyDetail {
 	out := make([]iamapi.PolicyDetail, len(p.Inline))
 	for i := range p.Inline {
-		out[i] = iamapi.PolicyDetail{PolicyName: &p.Inline[i].Name, PolicyDocument: new(shownPolicy(p.Inline[i].Text))}
+		out[i] = iamapi.PolicyDetail{PolicyName: &p.Inline[i].Name, PolicyDocument: new(encodedPolicy(p.Inline[i].Text))}
 	}
 	return out
 }

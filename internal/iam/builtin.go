@@ -56,13 +56,9 @@ func builtinID(arn string) string {
 	return policyIDPrefix + idEncoding.EncodeToString(sum[:11])[:17]
 }
 
-// isBuiltinARN reports whether an ARN is one of those that only built-in policies
-// have.
-func isBuiltinARN(arn string) bool { return strings.HasPrefix(arn, builtinPrefix+"/") }
-
 // builtinPolicy returns the policy of an ARN, nil when it is none of ours.
 func builtinPolicy(arn string) *BuiltinPolicy {
-	if !isBuiltinARN(arn) {
+	if !strings.HasPrefix(arn, builtinPrefix+"/") {
 		return nil
 	}
 	name := lastElement(arn)

@@ -158,7 +158,7 @@ func (s *Service) ListGroups(ctx context.Context, c *call.Call, in *iamapi.ListG
 	err = s.store.View(ctx, func(v *store.Snap) error {
 		pg.Begin()
 		out.Groups = []iamapi.Group{}
-		each(s.groups, v, byName, c.Caller.Account+"\x00", func(g *Group) bool {
+		s.Groups(v, c.Caller.Account, func(g *Group) bool {
 			if !below(g.Path, in.PathPrefix) {
 				return true
 			}

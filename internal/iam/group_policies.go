@@ -54,7 +54,7 @@ func (s *Service) GetGroupPolicy(ctx context.Context, c *call.Call, in *iamapi.G
 	out := &iamapi.GetGroupPolicyOutput{PolicyName: in.PolicyName}
 	err := s.viewGroup(ctx, c, "GetGroupPolicy", in.GroupName, func(_ *store.Snap, g *Group) error {
 		doc, err := inline(&g.Policies, kindGroup, in.PolicyName)
-		out.GroupName, out.PolicyDocument = g.Name, shownPolicy(doc)
+		out.GroupName, out.PolicyDocument = g.Name, encodedPolicy(doc)
 		return err
 	})
 	if err != nil {

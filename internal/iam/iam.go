@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"time"
 
+	"arca/internal/arn"
 	"arca/internal/envelope"
 	"arca/internal/store"
 )
@@ -41,15 +42,13 @@ func New(st *store.Store, now func() time.Time) *Service {
 // short ids people give to development servers.
 var accessKeyIDForm = regexp.MustCompile(`^[0-9A-Za-z_]{4,128}$`)
 
-var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
-
 // EnsureRoot makes the account and its root access key with the given secret, or
 // changes the key's secret if it has another. It changes nothing when all is so
 // already, and refuses a key that belongs to another account or to a user. Other
 // access keys of the account stay as they are.
 func (s *Service) EnsureRoot(ctx context.Context, now time.Time, account, name, accessKeyID string, secret envelope.Plaintext) error {
 	switch {
-	case !accountForm.MatchString(account):
+	case !arn.ValidAccount(account):
 		return fmt.Errorf("account id %q is not 12 digits", account)
 	case !accessKeyIDForm.MatchString(accessKeyID):
 		return fmt.Errorf("access key id %q is not 4 to 128 letters, digits or _", accessKeyID)

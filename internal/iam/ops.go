@@ -267,8 +267,8 @@ func errSyntax(err error) error {
 	return iamapi.MalformedPolicyDocument.Wrap(err, syntax.Text)
 }
 
-// shownPolicy is the form of a policy text in answers: URL-encoded as RFC 3986 says.
-func shownPolicy(text string) string {
+// encodedPolicy is the form of a policy text in answers: URL-encoded as RFC 3986 says.
+func encodedPolicy(text string) string {
 	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 }
 

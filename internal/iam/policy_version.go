@@ -62,7 +62,7 @@ func (s *Service) GetPolicyVersion(ctx context.Context, c *call.Call, in *iamapi
 			return errNoVersion(in.PolicyArn, in.VersionId)
 		}
 		shown := wireVersion(m, ver)
-		shown.Document = new(shownPolicy(ver.Text))
+		shown.Document = new(encodedPolicy(ver.Text))
 		out.PolicyVersion = &shown
 		return nil
 	})

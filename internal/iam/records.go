@@ -137,10 +137,10 @@ type Provider struct {
 	Tags        []Tag    `cbor:"6,keyasint,omitempty"`
 }
 
-// Name keeps the names of users, groups, roles and managed policies unique: two that
-// are created at once meet at this record.
+// Name keeps the names of accounts, and within one those of users, groups, roles and
+// managed policies, unique: two that are created at once meet at this record.
 type Name struct {
-	UID string `cbor:"1,keyasint"`
+	UID string `cbor:"1,keyasint"` // of an account, its id
 }
 
 // Use is when an access key or role was last used. It is written now and then, never

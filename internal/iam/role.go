@@ -43,7 +43,7 @@ func (s *Service) putRole(tx *store.Tx, r *Role) { s.roles.Put(tx, recordKey(r.A
 func (s *Service) wireRole(v *store.Snap, r *Role) iamapi.Role {
 	return iamapi.Role{
 		Path: r.Path, RoleName: r.Name, RoleId: r.UID, Arn: r.ARN(), CreateDate: moment(r.Created),
-		AssumeRolePolicyDocument: new(shownPolicy(s.showTrust(v, r.Trust))),
+		AssumeRolePolicyDocument: new(encodedPolicy(s.ShownPolicy(v, r.Trust))),
 	}
 }
 

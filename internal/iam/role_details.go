@@ -124,7 +124,7 @@ func (s *Service) GetRolePolicy(ctx context.Context, c *call.Call, in *iamapi.Ge
 	out := &iamapi.GetRolePolicyOutput{PolicyName: in.PolicyName}
 	err := s.viewRole(ctx, c, "GetRolePolicy", in.RoleName, func(_ *store.Snap, r *Role) error {
 		doc, err := inline(&r.Policies, kindRole, in.PolicyName)
-		out.RoleName, out.PolicyDocument = r.Name, shownPolicy(doc)
+		out.RoleName, out.PolicyDocument = r.Name, encodedPolicy(doc)
 		return err
 	})
 	if err != nil {

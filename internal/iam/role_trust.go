@@ -49,19 +49,6 @@ func errPrincipal(p policy.Principal) error {
 	return iamapi.MalformedPolicyDocument.Errorf(`Invalid principal in policy: "%s":"%s"`, element, p.Value)
 }
 
-// showTrust is the other way: whom the ids stand for, or the ids themselves when their
-// bearers are gone. A text that cannot be read is shown as it is; it lets nobody in.
-func (s *Service) showTrust(v *store.Snap, stored string) string {
-	shown, err := policy.Rewrite(stored, func(p policy.Principal) (string, bool) {
-		name, ok := s.ShowPrincipal(v, p)
-		return name, ok && name != p.Value
-	})
-	if err != nil {
-		return stored
-	}
-	return shown
-}
-
 // UpdateAssumeRolePolicy says anew who may assume a role. Sessions that are under way
 // stay.
 func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, c *call.Call, in *iamapi.UpdateAssumeRolePolicyInput) (*iamapi.UpdateAssumeRolePolicyOutput, error) {

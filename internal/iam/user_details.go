@@ -124,7 +124,7 @@ func (s *Service) GetUserPolicy(ctx context.Context, c *call.Call, in *iamapi.Ge
 	out := &iamapi.GetUserPolicyOutput{PolicyName: in.PolicyName}
 	err := s.viewUser(ctx, c, "GetUserPolicy", in.UserName, func(_ *store.Snap, u *User) error {
 		doc, err := inline(&u.Policies, kindUser, in.PolicyName)
-		out.UserName, out.PolicyDocument = u.Name, shownPolicy(doc)
+		out.UserName, out.PolicyDocument = u.Name, encodedPolicy(doc)
 		return err
 	})
 	if err != nil {

@@ -85,10 +85,7 @@ func (s *Service) CreateAlias(ctx context.Context, c *call.Call, in *kmsapi.Crea
 		s.aliases.Put(tx, at, a)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return nil, nil
+	return nil, err
 }
 
 // loadAlias finds an alias of the caller's account and asks about it and the key that
@@ -135,10 +132,7 @@ func (s *Service) UpdateAlias(ctx context.Context, c *call.Call, in *kmsapi.Upda
 		s.aliases.Put(tx, aliasKey(key.scope(), a.Name), &a)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return nil, nil
+	return nil, err
 }
 
 // DeleteAlias takes a name from a key; the key stays.
@@ -151,10 +145,7 @@ func (s *Service) DeleteAlias(ctx context.Context, c *call.Call, in *kmsapi.Dele
 		s.aliases.Delete(tx, aliasKey(a.scope(), a.Name))
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return nil, nil
+	return nil, err
 }
 
 // ListAliases lists the aliases of the caller's account and region, or those of one key.

@@ -125,7 +125,7 @@ func (h *house) call(op *api.Operation, in any, options ...callOption) (any, err
 		return nil, err
 	}
 	out, err := h.dispatcher.Do(context.Background(), c, in)
-	noteCode(op, err)
+	codes.Note(op, err)
 	return out, err
 }
 

@@ -1,27 +1,15 @@
 package kms_test
 
 import (
-	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 
 	"arca/internal/api"
 	"arca/internal/api/kmsapi"
+	"arca/internal/codetest"
 )
 
-// provoked collects which operation answered with which code in this run.
-var provoked sync.Map
-
-func noteCode(op *api.Operation, err error) {
-	if aerr, ok := errors.AsType[*api.Error](err); ok {
-		provoked.Store(op.Name+" "+aerr.Code.Name, true)
-	}
-}
+// codes are those that operations answered with in this run.
+var codes codetest.Codes
 
 // unprovoked says why nothing in this package answers an operation with a code that its
 // description lists; empty if a test must provoke it.
@@ -67,36 +55,5 @@ func unprovoked(op, code string) string {
 }
 
 func TestMain(m *testing.M) {
-	status := m.Run()
-	if status == 0 && wholeRun() {
-		for _, missing := range neverProvoked() {
-			fmt.Println("no test provokes", missing)
-			status = 1
-		}
-	}
-	os.Exit(status)
-}
-
-// wholeRun says whether all tests were asked for, so that what did not happen means
-// something.
-func wholeRun() bool {
-	for _, name := range []string{"test.run", "test.skip", "test.fuzz", "test.list"} {
-		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {
-			return false
-		}
-	}
-	return true
-}
-
-func neverProvoked() (missing []string) {
-	for _, op := range kmsapi.Service.Operations {
-		for _, code := range op.Errors {
-			what := op.Name + " " + code.Name
-			if _, ok := provoked.Load(what); !ok && unprovoked(op.Name, code.Name) == "" {
-				missing = append(missing, what)
-			}
-		}
-	}
-	slices.SortFunc(missing, strings.Compare)
-	return missing
+	codes.Main(m, func() []*api.Operation { return kmsapi.Service.Operations }, unprovoked)
 }

@@ -205,8 +205,5 @@ func (s *Service) UpdateKeyDescription(ctx context.Context, c *call.Call, in *km
 		key.Description = in.Description
 		return changed, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return nil, nil
+	return nil, err
 }

@@ -39,32 +39,13 @@ func (k *Key) invalidState() error {
 	return kmsapi.KMSInvalidStateException.Errorf("%s is pending deletion.", k.ARN())
 }
 
-// GenerateDataKey draws a fresh data key for something of the owner and wraps it under
-// the key that the owner names as for Find. The default key is created in the same
-// transaction if this is its first use; the error wraps ErrForeign for a caller of
-// another account than its own. A key that is not enabled is refused with KMS's error.
-// The encryption context is bound into the wrapped key and must be given again to
-// Decrypt. The plain key is the caller's to wipe. usedKeyID names the key that wraps it.
+// NewDataKey draws a fresh data key and wraps it under a key that Find or DefaultKey has
+// given. The error wraps ErrForeign when it is the default key of another account than
+// the caller's; a key that is not enabled is refused with KMS's error. The encryption
+// context is bound into the wrapped key and must be given again to Decrypt. The plain key
+// is the caller's to wipe.
 //
 // It does not decide: see Use.
-func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, owner Owner, keyID string, encCtx map[string]string) (plain *envelope.Key, wrapped []byte, usedKeyID string, err error) {
-	key, err := s.Find(tx.Snap, owner, keyID)
-	if err != nil {
-		return nil, nil, "", err
-	}
-	if key == nil {
-		if key, err = s.DefaultKey(tx, c, owner); err != nil {
-			return nil, nil, "", err
-		}
-	}
-	if plain, wrapped, err = s.NewDataKey(c, key, encCtx); err != nil {
-		return nil, nil, "", err
-	}
-	return plain, wrapped, IDText(key.ID), nil
-}
-
-// NewDataKey is GenerateDataKey for a key that is at hand: found, or made in the same
-// transaction, which shows in no snapshot yet.
 func (s *Service) NewDataKey(c *call.Call, key *Key, encCtx map[string]string) (plain *envelope.Key, wrapped []byte, err error) {
 	if err := key.admits(c); err != nil {
 		return nil, nil, err
@@ -142,7 +123,7 @@ func (s *Service) Unwrap(c *call.Call, key *Key, wrapped []byte, encCtx map[stri
 
 // Rewrap opens a data key and wraps it anew, under the key to and with the same
 // context; the data key itself stays. Errors are those of Decrypt and, for the key to,
-// of GenerateDataKey.
+// of NewDataKey.
 //
 // It does not decide: see Use.
 func (s *Service) Rewrap(v *store.Snap, c *call.Call, wrapped []byte, to *Key, encCtx map[string]string) ([]byte, error) {

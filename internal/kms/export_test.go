@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"arca/internal/call"
 	"arca/internal/envelope"
 	"arca/internal/store"
 )
@@ -46,3 +47,17 @@ func InitialPolicy(account string) string { return initialPolicy(account) }
 
 // Grants is the table of grants.
 func (s *Service) Grants() *store.Table[Grant] { return s.grants }
+
+// GenerateDataKey makes a data key as a service does for what an owner keeps under the
+// key of this name, the default key when there is none yet.
+func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, owner Owner, keyID string, encCtx map[string]string) (plain *envelope.Key, wrapped []byte, usedKeyID string, err error) {
+	key, err := s.Find(tx.Snap, owner, keyID)
+	if err == nil && key == nil {
+		key, err = s.DefaultKey(tx, c, owner)
+	}
+	if err != nil {
+		return nil, nil, "", err
+	}
+	plain, wrapped, err = s.NewDataKey(c, key, encCtx)
+	return plain, wrapped, IDText(key.ID), err
+}

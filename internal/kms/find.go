@@ -92,13 +92,6 @@ func (s *Service) Find(v *store.Snap, owner Owner, keyID string) (*Key, error) {
 	return n.key, missing
 }
 
-// ResolveKey returns the key that the caller of c names, as Find does for the caller's
-// account, with the error of KMS when there is none.
-func (s *Service) ResolveKey(v *store.Snap, c *call.Call, keyID string) (*Key, error) {
-	n, missing := s.resolve(v, callersOwn(c), keyID)
-	return n.key, missing
-}
-
 // callersOwn is what names in a request of the caller are relative to.
 func callersOwn(c *call.Call) Owner { return Owner{Account: c.Caller.Account, Region: c.Region} }
 

@@ -21,8 +21,7 @@ func checkPolicyName(name *string) error {
 }
 
 // acceptedPolicy holds a key policy to all that it must be but for the lock-out check,
-// and returns it in the form in which it is kept: principals by unique id, so that one
-// who is made later under an old name is not let in, and all else letter for letter.
+// and returns it in the form in which it is kept.
 func (s *Service) acceptedPolicy(v *store.Snap, text string) (string, error) {
 	if len(text) > s.quotas.policyBytes {
 		return "", kmsapi.LimitExceededException.Errorf("The key policy is longer than %d bytes.", s.quotas.policyBytes)
@@ -39,12 +38,7 @@ func (s *Service) acceptedPolicy(v *store.Snap, text string) (string, error) {
 		}
 		return "", kmsapi.MalformedPolicyDocumentException.Wrap(err, message)
 	}
-	known := true
-	stored, err := policy.Rewrite(text, func(p policy.Principal) (string, bool) {
-		form, ok := s.iam.ResolvePrincipal(v, p)
-		known = known && ok
-		return form, ok && form != p.Value
-	})
+	stored, known, err := s.iam.StoredPolicy(v, text)
 	if err != nil {
 		return "", err
 	}
@@ -110,27 +104,13 @@ func (s *Service) GetKeyPolicy(ctx context.Context, c *call.Call, in *kmsapi.Get
 		if err := checkPolicyName(in.PolicyName); err != nil {
 			return err
 		}
-		out = &kmsapi.GetKeyPolicyOutput{Policy: new(s.shownPolicy(v, key)), PolicyName: new(policyName)}
+		out = &kmsapi.GetKeyPolicyOutput{Policy: new(s.iam.ShownPolicy(v, s.policyOf(key))), PolicyName: new(policyName)}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
-}
-
-// shownPolicy is the policy of a key with principals by ARN, as far as they still exist.
-// A text that cannot be read any more is shown as it is kept.
-func (s *Service) shownPolicy(v *store.Snap, key *Key) string {
-	stored := s.policyOf(key)
-	text, err := policy.Rewrite(stored, func(p policy.Principal) (string, bool) {
-		arn, ok := s.iam.ShowPrincipal(v, p)
-		return arn, ok && arn != p.Value
-	})
-	if err != nil {
-		return stored
-	}
-	return text
 }
 
 // ListKeyPolicies lists the names of a key's policies, of which there is one.

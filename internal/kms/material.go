@@ -78,9 +78,9 @@ func (k *Key) version(version uint32) *Material {
 const maxOpened = 4096
 
 // opened keeps keys that were used, since opening one costs about a quarter of
-// GetSecretValue, the edge apart. It gives nothing away that memory did not hold before: the keyring, which
-// opens all of them, is there too. The sealed material is part of what finds a key,
-// so a record that was replaced is opened anew.
+// GetSecretValue, the edge apart. It gives nothing away that memory did not hold before:
+// the keyring, which opens all of them, is there too. The sealed material is part of what
+// finds a key, so a record that was replaced is opened anew.
 type opened struct {
 	mu   sync.RWMutex
 	keys map[string]*envelope.Key // guarded by mu

@@ -62,14 +62,14 @@ type Issuer struct {
 	server    *httptest.Server
 	closing   chan struct{}
 
-	mu          sync.Mutex
-	keys        []*Key // newest last; guarded by mu
-	made        int    // keys made so far; guarded by mu
-	discovery   Mode   // guarded by mu
-	keySet      Mode   // guarded by mu
-	maxAge      string // Cache-Control of the key set; guarded by mu
-	discoveries int    // requests for it; guarded by mu
-	keySets     int    // requests for it; guarded by mu
+	mu           sync.Mutex
+	keys         []*Key // newest last; guarded by mu
+	made         int    // keys made so far; guarded by mu
+	discovery    Mode   // guarded by mu
+	keySet       Mode   // guarded by mu
+	cacheControl string // Cache-Control of the key set; guarded by mu
+	discoveries  int    // requests for it; guarded by mu
+	keySets      int    // requests for it; guarded by mu
 }
 
 // New starts an issuer with one ES256 key until the test ends.
@@ -143,7 +143,7 @@ func (i *Issuer) Answer(discovery, keySet Mode) {
 func (i *Issuer) CacheControl(value string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.maxAge = value
+	i.cacheControl = value
 }
 
 // Requests tells how often each document was asked for.

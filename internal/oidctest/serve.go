@@ -22,12 +22,12 @@ func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
 func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
-	mode, maxAge := i.discovery, ""
+	mode, cacheControl := i.discovery, ""
 	switch r.URL.Path {
 	case discoveryPath:
 		i.discoveries++
 	case keySetPath:
-		mode, maxAge = i.keySet, i.maxAge
+		mode, cacheControl = i.keySet, i.cacheControl
 		i.keySets++
 	default:
 		mode = Missing
@@ -61,8 +61,8 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if maxAge != "" {
-		w.Header().Set("Cache-Control", maxAge)
+	if cacheControl != "" {
+		w.Header().Set("Cache-Control", cacheControl)
 	}
 	answer := i.discoveryDocument(mode)
 	if r.URL.Path == keySetPath {

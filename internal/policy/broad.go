@@ -113,7 +113,6 @@ type finder struct {
 
 // broadStatement is a statement with its resource element as a condition.
 type broadStatement struct {
-	index      int
 	compiled   *statement
 	actions    []actionPattern
 	notActions bool
@@ -221,7 +220,7 @@ func (l keyList) Lookup(dst []string, key string) ([]string, bool) {
 
 func (f *finder) statement(i int) broadStatement {
 	s, compiled := &f.doc.Statements[i], &f.compiled.statements[i]
-	out := broadStatement{index: i, compiled: compiled, notActions: s.Actions.Not}
+	out := broadStatement{compiled: compiled, notActions: s.Actions.Not}
 	for _, a := range s.Actions.List {
 		out.actions = append(out.actions, actionPattern{service: strings.ToLower(a.Service), name: compileName(a.Name)})
 	}

@@ -136,9 +136,7 @@ func (f *finder) work(k *broadKey, wishes []wish) solution {
 			continue
 		}
 		d := demand{cond: w.cond, like: w.met != op.Negated}
-		// As in evaluation.met: whether one value that meets the condition is enough.
-		any := op.Quantifier == ForAnyValue || op.Quantifier == OneValue && w.cond.deny
-		if any == w.met {
+		if oneIsEnough(op, w.cond.deny) == w.met {
 			some = append(some, d)
 		} else {
 			each = append(each, d)
@@ -174,17 +172,6 @@ func (f *finder) work(k *broadKey, wishes []wish) solution {
 		}
 	}
 	return s
-}
-
-// metWithout reports whether a condition is met by a request without its key.
-func metWithout(op *Operator) bool {
-	switch {
-	case op.IfExists:
-		return true
-	case op.Quantifier == OneValue:
-		return op.Negated
-	}
-	return op.Quantifier == ForAllValues
 }
 
 // arrive makes the request and sees whether the policy really allows it. With

@@ -188,14 +188,11 @@ func (x *explainer) condition(c *condition, deny bool) string {
 	head := fmt.Sprintf("condition %s %s: ", op, key)
 	values := x.e.lookup(c.key)
 	defer x.e.forget(values)
-	if op.Family == NullFamily {
-		if len(values) == 0 {
-			return head + "the request has no " + key
-		}
-		return head + "the request has " + key
-	}
-	if len(values) == 0 {
+	switch {
+	case len(values) == 0:
 		return head + "the request has no " + key
+	case op.Family == NullFamily:
+		return head + "the request has " + key
 	}
 	has := listOf(len(values), func(i int) string { return quote(values[i]) })
 	wants := listOf(len(c.source.Values), func(i int) string {
@@ -278,7 +275,7 @@ func (d *Decision) statement() string {
 			s += " " + quote(sid)
 		}
 	}
-	s += " of the " + d.Layer.words()
+	s += " of the " + d.Layer.String()
 	if d.Source.Name != "" {
 		s += " " + quote(d.Source.Name)
 	}

@@ -202,21 +202,31 @@ func (e *evaluation) met(cond *condition, deny bool) bool {
 		return cond.no
 	}
 	if len(values) == 0 {
-		switch {
-		case op.IfExists:
-			return true
-		case op.Quantifier == OneValue:
-			return op.Negated
-		}
-		return op.Quantifier == ForAllValues
+		return metWithout(op)
 	}
-	any := op.Quantifier == ForAnyValue || op.Quantifier == OneValue && deny
+	any := oneIsEnough(op, deny)
 	for _, v := range values {
 		if e.meets(cond, v) == any {
 			return any
 		}
 	}
 	return !any
+}
+
+// metWithout reports whether a condition is met by a request without its key.
+func metWithout(op *Operator) bool {
+	switch {
+	case op.IfExists:
+		return true
+	case op.Quantifier == OneValue:
+		return op.Negated
+	}
+	return op.Quantifier == ForAllValues
+}
+
+// oneIsEnough reports whether a condition is met when one of several values meets it.
+func oneIsEnough(op *Operator, deny bool) bool {
+	return op.Quantifier == ForAnyValue || op.Quantifier == OneValue && deny
 }
 
 // meets reports whether one value of the request meets a condition: it is like one of

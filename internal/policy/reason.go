@@ -12,7 +12,7 @@ func (d Decision) Reason(action string) string {
 	if d.Allowed {
 		return ""
 	}
-	kind, article := d.Layer.words(), "a "
+	kind, article := d.Layer.String(), "a "
 	switch d.Layer {
 	case IdentityLayer:
 		article = "an "
@@ -28,8 +28,8 @@ func (d Decision) Reason(action string) string {
 	return "because no " + kind + " allows the " + action + " action"
 }
 
-// words returns what AWS calls the policies of a layer.
-func (l Layer) words() string {
+// String returns what AWS calls the policies of the layer.
+func (l Layer) String() string {
 	switch l {
 	case GuardrailLayer:
 		return "service control policy"
@@ -44,6 +44,3 @@ func (l Layer) words() string {
 	}
 	return "policy of layer " + strconv.Itoa(int(l))
 }
-
-// String returns what AWS calls the policies of the layer.
-func (l Layer) String() string { return l.words() }

@@ -190,7 +190,7 @@ func (b *bed) call(op *api.Operation, in any, options ...callOption) (any, error
 		set(c)
 	}
 	out, err := b.dispatcher.Do(context.Background(), c, in)
-	noteCode(op, err)
+	codes.Note(op, err)
 	return out, err
 }
 

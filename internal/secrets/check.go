@@ -133,7 +133,7 @@ func (s *Service) checkValue(ctx context.Context, v *store.Snap, owner *call.Cal
 		if key.State != kms.Enabled {
 			continue
 		}
-		plain, err := s.openWith(v, owner, p, wrapped, encCtx)
+		plain, err := s.openWith(owner, key, p, wrapped, encCtx)
 		if err != nil {
 			return err
 		}
@@ -148,11 +148,11 @@ func (s *Service) checkValue(ctx context.Context, v *store.Snap, owner *call.Cal
 	return nil
 }
 
-func (s *Service) openWith(v *store.Snap, owner *call.Call, p *Payload, wrapped []byte, encCtx map[string]string) (envelope.Plaintext, error) {
-	key, err := s.kms.Decrypt(v, owner, wrapped, encCtx)
+func (s *Service) openWith(owner *call.Call, key *kms.Key, p *Payload, wrapped []byte, encCtx map[string]string) (envelope.Plaintext, error) {
+	plain, err := s.kms.Unwrap(owner, key, wrapped, encCtx)
 	if err != nil {
 		return envelope.Plaintext{}, err
 	}
-	defer key.Wipe()
-	return openValue(key, p.Value, encCtx)
+	defer plain.Wipe()
+	return openValue(plain, p.Value, encCtx)
 }

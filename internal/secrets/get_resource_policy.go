@@ -20,7 +20,7 @@ func (s *Service) GetResourcePolicy(ctx context.Context, c *call.Call, in *smapi
 		}
 		out = &smapi.GetResourcePolicyOutput{ARN: new(sec.ARN()), Name: &sec.Name}
 		if sec.ResourcePolicy != "" {
-			out.ResourcePolicy = new(s.shownPolicy(v, sec.ResourcePolicy))
+			out.ResourcePolicy = new(s.iam.ShownPolicy(v, sec.ResourcePolicy))
 		}
 		return nil
 	})

@@ -154,7 +154,7 @@ func (s *Service) unwrapWith(ctx context.Context, c *call.Call, v *store.Snap, s
 	if err := s.useKey(ctx, c, v, key, decrypt, encCtx); err != nil {
 		return nil, errUse(err, errDecrypt)
 	}
-	plain, err := s.kms.Decrypt(v, c, wrapped, encCtx)
+	plain, err := s.kms.Unwrap(c, key, wrapped, encCtx)
 	if errors.Is(err, kms.ErrKey) || errors.Is(err, kms.ErrForeign) {
 		return nil, errDecrypt(err)
 	}

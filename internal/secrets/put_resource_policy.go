@@ -46,7 +46,7 @@ func (s *Service) acceptedPolicy(ctx context.Context, c *call.Call, v *store.Sna
 	if err != nil {
 		return "", err
 	}
-	stored, known, err := s.storedPolicy(v, in.ResourcePolicy)
+	stored, known, err := s.iam.StoredPolicy(v, in.ResourcePolicy)
 	if err != nil {
 		return "", err
 	}

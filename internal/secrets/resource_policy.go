@@ -45,32 +45,6 @@ func (s *Service) parsePolicy(text string) (*policy.Document, error) {
 	return nil, smapi.MalformedPolicyDocumentException.Wrap(err, message)
 }
 
-// storedPolicy is the form in which a policy is kept: principals by unique id, so that
-// one who is made later under an old name is not let in, and all else letter for letter.
-// It is false when a principal does not exist.
-func (s *Service) storedPolicy(v *store.Snap, text string) (stored string, ok bool, err error) {
-	ok = true
-	stored, err = policy.Rewrite(text, func(p policy.Principal) (string, bool) {
-		form, known := s.iam.ResolvePrincipal(v, p)
-		ok = ok && known
-		return form, known && form != p.Value
-	})
-	return stored, ok, err
-}
-
-// shownPolicy is the other way: principals by ARN as far as they still exist. A text
-// that cannot be read any more is shown as it is kept.
-func (s *Service) shownPolicy(v *store.Snap, stored string) string {
-	text, err := policy.Rewrite(stored, func(p policy.Principal) (string, bool) {
-		arn, ok := s.iam.ShowPrincipal(v, p)
-		return arn, ok && arn != p.Value
-	})
-	if err != nil {
-		return stored
-	}
-	return text
-}
-
 // secretActions lists the actions that a secret's own policy can decide about: those of
 // all operations but the ones that are about no secret, or about one that is not there
 // yet.

@@ -44,7 +44,7 @@ func (s *Service) policyFindings(ctx context.Context, c *call.Call, v *store.Sna
 	add := func(check, message string) {
 		found = append(found, smapi.ValidationErrorsEntry{CheckName: &check, ErrorMessage: &message})
 	}
-	stored, known, err := s.storedPolicy(v, text)
+	stored, known, err := s.iam.StoredPolicy(v, text)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,11 @@ func (x *exchange) fail(err *api.Error) { x.answerError(x.op, err, false) }
 
 // reply is how this request is answered; op is nil while it is not known.
 func (x *exchange) reply(op *api.Operation) wire.Reply {
-	return wire.Reply{Op: op, Protocol: wire.ProtocolOf(x.r), RequestID: x.id}
+	r := wire.Reply{Op: op, RequestID: x.id}
+	if op == nil {
+		r.Protocol = wire.ProtocolOf(x.r)
+	}
+	return r
 }
 
 func (x *exchange) answerError(op *api.Operation, err *api.Error, frontEnd bool) {

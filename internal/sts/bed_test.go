@@ -110,14 +110,14 @@ func anonymous() call.Principal { return call.Principal{Type: call.Anonymous} }
 // call runs one call. What the edge would not let through does not get through here.
 func (b *bed) call(caller call.Principal, op *api.Operation, in any) (any, error) {
 	if err := wire.Validate(op, in); err != nil {
-		noteCode(op, err)
+		codes.Note(op, err)
 		return nil, err
 	}
 	out, err := b.dispatcher.Do(context.Background(), &call.Call{
 		Op: op, Now: b.now(), Caller: caller, Partition: "aws", Region: "us-east-1", SourceIP: "192.0.2.7",
 		RequestID: "11111111-2222-3333-4444-555555555555", Host: "sts.amazonaws.com",
 	}, in)
-	noteCode(op, err)
+	codes.Note(op, err)
 	return out, err
 }
 

@@ -97,13 +97,13 @@ func (w *wish) setTags(tags []iam.Tag, transitive []string) error {
 		if reserved(t.Key) {
 			return stsapi.InvalidParameterValue.Errorf("Tag keys that begin with aws: are reserved for system use.")
 		}
-		if hasTag(w.tags, t.Key) >= 0 {
+		if tagIndex(w.tags, t.Key) >= 0 {
 			return stsapi.InvalidParameterValue.Errorf("%s", textDuplicateTags)
 		}
 		w.tags = append(w.tags, t)
 	}
 	for _, key := range transitive {
-		i := hasTag(w.tags, key)
+		i := tagIndex(w.tags, key)
 		if i < 0 {
 			return stsapi.InvalidParameterValue.Errorf("%s", textNoSuchTag)
 		}
@@ -123,7 +123,7 @@ func (w *wish) inherit(session *call.Session) error {
 			continue
 		}
 		t := session.Tags[i]
-		if hasTag(w.tags, t.Key) >= 0 {
+		if tagIndex(w.tags, t.Key) >= 0 {
 			return stsapi.InvalidParameterValue.Errorf("%s", textTagConflict)
 		}
 		w.tags = append(w.tags, iam.Tag{Key: t.Key, Value: t.Value})
@@ -152,7 +152,8 @@ func (w *wish) setSourceIdentity(id *string) error {
 
 func reserved(s string) bool { return len(s) >= 4 && strings.EqualFold(s[:4], "aws:") }
 
-func hasTag(tags []iam.Tag, key string) int {
+// tagIndex is where the tag with a key, compared without case, stands; -1 without one.
+func tagIndex(tags []iam.Tag, key string) int {
 	return slices.IndexFunc(tags, func(t iam.Tag) bool { return strings.EqualFold(t.Key, key) })
 }
 
@@ -265,7 +266,7 @@ func (s *Service) assume(c *call.Call, w *wish, r *iam.Role) (*stsapi.Credential
 var sourceIdentityForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
 // tagText reports whether s is least to most of the characters that tags may have. A
-// regular expression for it would take a sixth of the server's start to compile.
+// regular expression with these classes of Unicode is costly to compile at every start.
 func tagText(s string, least, most int) bool {
 	n := 0
 	for _, r := range s {

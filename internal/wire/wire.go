@@ -48,10 +48,11 @@ func (r Reply) protocol() api.Protocol {
 	return r.Protocol
 }
 
-// RenderError renders an error as the client gets it. In JSON, errors of the
-// operation carry their text in the member that the service has for it; what the front end answers before
-// an operation is reached (frontEnd, or no Op) carries it in message, and so do the
-// codes that no service model lists but the whole protocol shares. SDKs read both.
+// RenderError renders an error as the client gets it. In JSON, errors of the operation
+// carry their text in the member that the service has for it; what the front end
+// answers before an operation is reached (frontEnd, or no Op) carries it in message,
+// and so do the codes that no service model lists but the whole protocol shares. SDKs
+// read both.
 func (r Reply) RenderError(err *api.Error, frontEnd bool) (status int, contentType string, body []byte) {
 	code := err.Code
 	switch {
