@@ -40,7 +40,9 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 		case <-i.closing:
 		}
-		return
+		// To return would be to answer: an empty document may still reach somebody whose
+		// time is just running out.
+		panic(http.ErrAbortHandler)
 	case Failing:
 		http.Error(w, "out of order", http.StatusInternalServerError)
 		return
