@@ -115,7 +115,13 @@ func (s *Service) CreateGrant(ctx context.Context, c *call.Call, in *kmsapi.Crea
 			return err
 		}
 		made = g
-		s.keys.Guard(tx, keyKey(key))
+		if g.Name == "" {
+			s.keys.Guard(tx, keyKey(key))
+		} else {
+			// That no such grant is there was read from a list, which says nothing of a
+			// grant on its way: grants with names follow each other by writing the key.
+			s.keys.Put(tx, keyKey(key), key)
+		}
 		s.grants.Put(tx, grantKey(key, id), g)
 		return nil
 	})
