@@ -15,6 +15,7 @@ import (
 	"arca/internal/api/iamapi"
 	"arca/internal/api/smapi"
 	"arca/internal/audit"
+	"arca/internal/audittest"
 	"arca/internal/call"
 	"arca/internal/envelope"
 	"arca/internal/iam"
@@ -67,18 +68,7 @@ func newBed(t testing.TB, set ...func(c *access.Config)) *bed {
 			t.Fatal(err)
 		}
 	}
-	log, err := audit.Open(audit.Config{Dir: b.logDir, Node: b.store.NodeID(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- log.Run(context.Background()) }()
-	t.Cleanup(func() {
-		_ = log.Close()
-		if err := <-done; err != nil {
-			t.Errorf("audit log: %v", err)
-		}
-	})
+	log := audittest.Open(t, audit.Config{Dir: b.logDir, Node: b.store.NodeID()})
 	b.d = call.New(call.Config{Store: b.store, Log: log, Authorize: b.access.Authorize, Logger: slog.New(slog.DiscardHandler)})
 	b.iam.Register(b.d)
 	b.sm.Register(b.d)

@@ -16,6 +16,7 @@ import (
 	"arca/internal/api"
 	"arca/internal/api/iamapi"
 	"arca/internal/audit"
+	"arca/internal/audittest"
 	"arca/internal/call"
 	"arca/internal/iam"
 	"arca/internal/store"
@@ -70,20 +71,7 @@ func (h *house) open(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
-	log, err := audit.Open(audit.Config{Dir: h.logDir, Node: h.store.NodeID(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- log.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("audit log: %v", err)
-		}
-		_ = log.Close()
-	})
+	log := audittest.Open(t, audit.Config{Dir: h.logDir, Node: h.store.NodeID()})
 	logger := slog.New(slog.NewTextHandler(&h.logged, nil))
 	h.dispatcher = call.New(call.Config{Store: h.store, Log: log, Authorize: h.authorize, Logger: logger})
 	h.svc.Register(h.dispatcher)

@@ -14,6 +14,7 @@ import (
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
 	"arca/internal/audit"
+	"arca/internal/audittest"
 	"arca/internal/call"
 	"arca/internal/envelope"
 	"arca/internal/iam"
@@ -61,21 +62,8 @@ func (h *house) open(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
-	log, err := audit.Open(audit.Config{Dir: h.logDir, Node: h.store.NodeID(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := audittest.Open(t, audit.Config{Dir: h.logDir, Node: h.store.NodeID()})
 	h.log = log
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- log.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("audit log: %v", err)
-		}
-		_ = log.Close()
-	})
 	decide := access.New(access.Config{Store: h.store, IAM: h.iam})
 	h.dispatcher = call.New(call.Config{Store: h.store, Log: log, Authorize: decide.Authorize, Logger: slog.New(slog.DiscardHandler)})
 	h.svc.Register(h.dispatcher)

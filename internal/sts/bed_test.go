@@ -17,6 +17,7 @@ import (
 	"arca/internal/api/iamapi"
 	"arca/internal/api/stsapi"
 	"arca/internal/audit"
+	"arca/internal/audittest"
 	"arca/internal/call"
 	"arca/internal/egress"
 	"arca/internal/envelope"
@@ -58,20 +59,7 @@ func newBed(t testing.TB, issuers ...*oidctest.Issuer) *bed {
 			t.Fatal(err)
 		}
 	}
-	log, err := audit.Open(audit.Config{Dir: b.logDir, Node: b.store.NodeID(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- log.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("audit log: %v", err)
-		}
-		_ = log.Close()
-	})
+	log := audittest.Open(t, audit.Config{Dir: b.logDir, Node: b.store.NodeID()})
 	decide := access.New(access.Config{Store: b.store, IAM: b.iam})
 	b.dispatcher = call.New(call.Config{
 		Store: b.store, Log: log, Authorize: decide.Authorize, Logger: slog.New(slog.DiscardHandler),
