@@ -30,13 +30,13 @@ type Service struct {
 	Protocol     Protocol
 	EventSource  string // CloudTrail eventSource, e.g. "secretsmanager.amazonaws.com"
 	// ErrorMember is the member that carries the text of an error in JSON: "Message" or,
-	// as KMS has it, "message". Empty is "Message".
+	// as KMS has it, "message". Empty is "Message". A code may have its own.
 	ErrorMember string
 	// InternalError is the code an unexpected failure is answered with.
 	InternalError *Code
 	// AccessDenied, Invalid and Throttled are the codes of the service's protocol for
 	// a forbidden call, for a member that breaks a published constraint, and for a
-	// caller that sends too much. NewService fills them in.
+	// caller that sends too much. NewService fills in those that are nil.
 	AccessDenied, Invalid, Throttled *Code
 	Operations                       []*Operation // sorted by name
 }
@@ -52,12 +52,23 @@ type Operation struct {
 	// Recorded: audit records show the answer although the operation is read-only, as
 	// CloudTrail does where it hands out credentials.
 	Recorded bool
+	// Slow: it may take minutes, because it waits for the program of a customer.
+	Slow bool
 	// NoResult: answers of the Query protocol have no result element. Output then
 	// has no members.
 	NoResult bool
-	Input    *Shape
-	Output   *Shape // nil when the operation answers without a body
-	Errors   []*Code
+	// EventName is CloudTrail's eventName where that is not Name; "" where it is.
+	EventName string
+	// Method, Path and Status are those of REST-JSON: an HTTP method, a path whose
+	// {Member} parts stand for members of the input, and the status of an answer that has
+	// no member for it.
+	Method, Path string
+	Status       int
+	// MaxBody is the largest body of a request in bytes; 0 is the server's usual limit.
+	MaxBody int
+	Input   *Shape
+	Output  *Shape // nil when the operation answers without a body
+	Errors  []*Code
 }
 
 // Kind is the JSON kind of a shape.
@@ -93,6 +104,25 @@ type Shape struct {
 	Type      reflect.Type // generated Go struct, for Structure
 }
 
+// Place is where a member of a REST-JSON input or output stands.
+type Place int
+
+const (
+	// InBody is a member of the JSON body, as are all members of the other protocols and
+	// of inner structures.
+	InBody Place = iota
+	// InPath is a part of the path.
+	InPath
+	// InQuery is a parameter of the URL; a list has one for each of its elements.
+	InQuery
+	// InHeader is an HTTP header.
+	InHeader
+	// AsBody is the whole body, a blob as it is.
+	AsBody
+	// AsStatus is the HTTP status of the answer.
+	AsStatus
+)
+
 // Field is one member of a structure.
 type Field struct {
 	Name     string // member name on the wire; the Go field begins with a capital
@@ -105,4 +135,7 @@ type Field struct {
 	// same as zero, and audit records show the zero. Here it is a pointer like any
 	// other optional member.
 	Plain bool
+	Place Place
+	// WireName is what the member is called as a parameter of the URL or header.
+	WireName string
 }

@@ -1,5 +1,7 @@
 package api
 
+import "cmp"
+
 // Codes that the services of the JSON 1.1 protocol answer with although no service
 // model lists them. Generated packages give the same values under their own names, so
 // a code can be compared by identity whichever name it was taken from.
@@ -39,14 +41,24 @@ var (
 	InternalFailure = &Code{Name: "InternalFailure", Status: 500}
 )
 
+// RESTAccessDenied is AccessDeniedException as the services of the REST-JSON protocol
+// have it. The other codes of JSON 1.1 above are the same there.
+var RESTAccessDenied = &Code{Name: "AccessDeniedException", Status: 403}
+
 // NewService completes a description: it tells each operation of s which service
 // it belongs to, and s which codes its protocol has for what befalls any service.
 // Generated code calls it once per service.
 func NewService(s Service) *Service {
-	s.AccessDenied, s.Invalid, s.Throttled = AccessDeniedException, ValidationException, ThrottlingException
-	if s.Protocol == Query {
-		s.AccessDenied, s.Invalid, s.Throttled = AccessDenied, ValidationError, Throttling
+	denied, invalid, throttled := AccessDeniedException, ValidationException, ThrottlingException
+	switch s.Protocol {
+	case Query:
+		denied, invalid, throttled = AccessDenied, ValidationError, Throttling
+	case RESTJSON:
+		denied = RESTAccessDenied
 	}
+	s.AccessDenied = cmp.Or(s.AccessDenied, denied)
+	s.Invalid = cmp.Or(s.Invalid, invalid)
+	s.Throttled = cmp.Or(s.Throttled, throttled)
 	for _, op := range s.Operations {
 		op.Service = &s
 	}

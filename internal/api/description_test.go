@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -26,23 +27,25 @@ import (
 	"arca/internal/api/arcaapi"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
+	"arca/internal/api/lambdaapi"
 	"arca/internal/api/smapi"
 	"arca/internal/api/stsapi"
 )
 
 // services are all descriptions.
 func services() []*api.Service {
-	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service, kmsapi.Service}
+	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service, kmsapi.Service, lambdaapi.Service}
 }
 
 // clients are the published clients of the services that have one.
 func clients() map[*api.Service]any {
 	region, creds, retryer := "eu-west-1", aws.AnonymousCredentials{}, aws.NopRetryer{}
 	return map[*api.Service]any{
-		smapi.Service:  secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
-		kmsapi.Service: kms.New(kms.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
-		iamapi.Service: iam.New(iam.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
-		stsapi.Service: sts.New(sts.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		smapi.Service:     secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		kmsapi.Service:    kms.New(kms.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		iamapi.Service:    iam.New(iam.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		lambdaapi.Service: lambda.New(lambda.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		stsapi.Service:    sts.New(sts.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
 	}
 }
 
@@ -77,8 +80,9 @@ func TestOperationsAreThoseOfTheSDK(t *testing.T) {
 
 // newer are members that AWS added after the model that the descriptions follow:
 // hints about the size of session tokens, role templates, and what keys can do that are
-// not served.
-var newer = []string{"MinimumSessionTokenSize", "SessionTokenSize", "SessionTokenUtilization", "SourceRoleTemplate", "EncapsulationAlgorithms"}
+// not served. ExecutionEnvironmentMemoryGiBPerVCpu is of a kind that nothing here needs.
+var newer = []string{"MinimumSessionTokenSize", "SessionTokenSize", "SessionTokenUtilization", "SourceRoleTemplate", "EncapsulationAlgorithms",
+	"ExecutionEnvironmentMemoryGiBPerVCpu"}
 
 func compareStructures(t *testing.T, where string, theirs reflect.Type, sh *api.Shape) {
 	t.Helper()
@@ -281,8 +285,9 @@ func TestSensitiveMembers(t *testing.T) {
 	}
 	sort.Strings(names)
 	if diff := cmp.Diff([]string{
-		"CiphertextBlob", "CiphertextForRecipient", "GrantToken", "Plaintext",
-		"RandomPassword", "RotationToken", "SecretAccessKey", "SecretBinary", "SecretString", "SessionToken", "TokenCode", "WebIdentityToken",
+		"CiphertextBlob", "CiphertextForRecipient", "ClientContext", "Cursor", "Frame", "GrantToken", "Header", "LogResult", "Message", "Payload", "Plaintext",
+		"RandomPassword", "RotationToken", "SecretAccessKey", "SecretBinary", "SecretString", "SessionToken", "TokenCode",
+		"Variables", "WebIdentityToken", "WrappingKey", "WrappingParams", "ZipFile",
 	}, names); diff != "" {
 		t.Errorf("sensitive members (-want +got):\n%s", diff)
 	}
@@ -319,8 +324,11 @@ func TestWhoMayCallWithoutSignature(t *testing.T) {
 func TestProtocolCodes(t *testing.T) {
 	for _, s := range services() {
 		denied, invalid, throttled := api.AccessDeniedException, api.ValidationException, api.ThrottlingException
-		if s.Protocol == api.Query {
+		switch s.Protocol {
+		case api.Query:
 			denied, invalid, throttled = api.AccessDenied, api.ValidationError, api.Throttling
+		case api.RESTJSON:
+			denied, throttled = api.RESTAccessDenied, lambdaapi.TooManyRequestsException
 		}
 		if s.AccessDenied != denied || s.Invalid != invalid || s.Throttled != throttled {
 			t.Errorf("%s has the codes %s, %s and %s", s.Name, s.AccessDenied.Name, s.Invalid.Name, s.Throttled.Name)

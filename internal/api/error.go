@@ -6,6 +6,9 @@ import "fmt"
 type Code struct {
 	Name   string
 	Status int
+	// Member is the member that carries the text of an error in JSON; "" is that of the
+	// service.
+	Member string
 }
 
 // Errorf makes an error of this code. The text is what the client sees, so it

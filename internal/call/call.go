@@ -109,6 +109,7 @@ type state struct {
 	allowed bool // by the authorizer, or NoDecision was said
 	denial  *Denial
 	updated bool
+	omitted bool // OmitRecord was said
 	// effect is the number of the audit effect that committed with the change; 0 for none.
 	effect  uint64
 	changes []store.Change
@@ -209,6 +210,16 @@ func (c *Call) NoDecision(reason string) {
 		panic("call: NoDecision needs a reason")
 	}
 	c.allowed = true
+}
+
+// OmitRecord leaves this call out of the audit log if it succeeds and changes nothing,
+// and says why that hides nothing: it is a part of an act whose beginning and end are
+// recorded. A refusal is recorded all the same.
+func (c *Call) OmitRecord(reason string) {
+	if reason == "" {
+		panic("call: OmitRecord needs a reason")
+	}
+	c.omitted = true
 }
 
 // The mistakes an operation can make. They are a programmer's, found by the first

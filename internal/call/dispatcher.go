@@ -110,9 +110,10 @@ func (d *Dispatcher) Serves(op *api.Operation) bool { _, ok := d.handlers[op]; r
 // record is synced; when it could not be, the client gets an internal error
 // whatever the operation did.
 //
-// The one exception is a disk without room even for records: then nothing is run and
-// nothing is recorded, because refusals that can be had for the asking would take the
-// last bytes, which the database needs.
+// A read that said OmitRecord has no record of its own. The other exception is a disk
+// without room even for records: then nothing is run and nothing is recorded, because
+// refusals that can be had for the asking would take the last bytes, which the database
+// needs.
 func (d *Dispatcher) Do(ctx context.Context, c *Call, in any) (any, error) {
 	start := time.Now()
 	c.state = state{d: d, in: in, eventID: newEventID()}
@@ -209,6 +210,9 @@ func (d *Dispatcher) operate(ctx context.Context, c *Call, in any) (any, error) 
 // are counted only, or strangers could fill the log.
 func (d *Dispatcher) record(ctx context.Context, c *Call, out any, aerr *api.Error) error {
 	if c.Caller.Type == Anonymous && c.effect == 0 && aerr != nil {
+		return nil
+	}
+	if c.omitted && aerr == nil && c.effect == 0 && len(c.subLines) == 0 {
 		return nil
 	}
 	var few [4][]byte

@@ -240,6 +240,35 @@ func TestCancelledCaller(t *testing.T) {
 	}
 }
 
+// A call may be left out of the log if it did nothing but answer.
+func TestOmitRecord(t *testing.T) {
+	b := newBed(t)
+	b.serveRead(func(ctx context.Context, c *call.Call) error {
+		c.OmitRecord("a test")
+		return allowed(ctx, c)
+	})
+	b.serve(func(ctx context.Context, c *call.Call) error {
+		c.OmitRecord("a test")
+		if err := allowed(ctx, c); err != nil {
+			return err
+		}
+		return c.Update(ctx, b.store, func(tx *store.Tx) error { b.notes.Put(tx, noteKey("a"), &note{"a"}); return nil })
+	})
+	if _, err := b.read(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.create(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	b.allow = func(*call.Check) error { return smapi.AccessDeniedException.Errorf("no") }
+	if _, err := b.read(t.Context(), "a"); code(t, err) != "AccessDeniedException: no" {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]string{"CreateSecret+", "GetSecretValue AccessDeniedException"}, b.events(t)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
 // An operation that panics leaves a record, also of what it had committed.
 func TestPanic(t *testing.T) {
 	b := newBed(t)

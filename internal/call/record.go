@@ -38,7 +38,7 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 		EventTime:          c.Now,
 		EventType:          "AwsApiCall",
 		EventSource:        c.Op.Service.EventSource,
-		EventName:          c.Op.Name,
+		EventName:          cmp.Or(c.Op.EventName, c.Op.Name),
 		ReadOnly:           c.Op.ReadOnly,
 		Region:             c.Region,
 		SourceIP:           c.SourceIP,

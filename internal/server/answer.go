@@ -31,7 +31,8 @@ func (x *exchange) answer(op *api.Operation, out any) {
 	buf := x.s.buffers.get()
 	r := x.reply(op)
 	buf.b = r.AppendOutput(buf.b, out)
-	if err := x.send(http.StatusOK, r.ContentType(), buf.b); err != nil {
+	status := r.Head(out, x.w.Header().Set)
+	if err := x.send(status, r.ContentType(), buf.b); err != nil {
 		// A client that has gone cannot be told so. HTTP/2 may still be reading from the
 		// buffer when it says that the stream has ended; used again, the buffer could
 		// send one caller's secret to another.
@@ -64,7 +65,11 @@ func (x *exchange) reply(op *api.Operation) wire.Reply {
 }
 
 func (x *exchange) answerError(op *api.Operation, err *api.Error, frontEnd bool) {
-	status, contentType, body := x.reply(op).RenderError(err, frontEnd)
+	r := x.reply(op)
+	if kind := r.ErrorType(err); kind != "" {
+		x.w.Header().Set(wire.HeaderErrorType, kind)
+	}
+	status, contentType, body := r.RenderError(err, frontEnd)
 	_ = x.send(status, contentType, body) // as in answer
 }
 
@@ -73,6 +78,10 @@ func (x *exchange) send(status int, contentType string, body []byte) error {
 	// Written past Set so that the names go out as AWS spells them.
 	h[wire.HeaderRequestID] = []string{x.id}
 	h["Content-Type"] = []string{contentType}
+	if status == http.StatusNoContent { // which has no length either
+		x.w.WriteHeader(status)
+		return nil
+	}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.w.WriteHeader(status)
 	_, err := x.w.Write(body)

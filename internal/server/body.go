@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -46,14 +47,22 @@ func (p *buffers) put(b *buffer) {
 	}
 }
 
+// bodyLimit is how large a body may be, and the operation that has a limit of its own.
+func (x *exchange) bodyLimit() (op *api.Operation, limit int) {
+	if op = x.s.cfg.Router.ByPath(x.r); op != nil && op.MaxBody > 0 {
+		return op, op.MaxBody
+	}
+	return nil, x.s.cfg.Limits.BodyBytes
+}
+
 // readBody reads a body of bounded size. Bodies that announce themselves as too large
 // are refused unread. What is returned is to be put back, whatever the refusal.
 func (x *exchange) readBody() (*buffer, *refusal) {
 	s, w, r := x.s, x.w, x.r
-	limit := s.cfg.Limits.BodyBytes
+	op, limit := x.bodyLimit()
 	buf := s.buffers.get()
 	if r.ContentLength > int64(limit) {
-		return buf, tooLarge(w, r, limit)
+		return buf, tooLarge(w, r, op, limit)
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return buf, nil
@@ -61,7 +70,7 @@ func (x *exchange) readBody() (*buffer, *refusal) {
 	for {
 		if len(buf.b) == cap(buf.b) {
 			size := max(int(r.ContentLength)+1, 2*cap(buf.b))
-			if !x.reserve(int64(size), s.memory.limit/2) {
+			if !x.reserveBody(size) {
 				endConnection(w, r)
 				return buf, overloaded()
 			}
@@ -71,7 +80,7 @@ func (x *exchange) readBody() (*buffer, *refusal) {
 		buf.b = buf.b[:len(buf.b)+n]
 		switch {
 		case len(buf.b) > limit:
-			return buf, tooLarge(w, r, limit)
+			return buf, tooLarge(w, r, op, limit)
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -101,10 +110,17 @@ func endConnection(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func tooLarge(w http.ResponseWriter, r *http.Request, limit int) *refusal {
+// tooLarge has AWS's text for an operation with a limit of its own.
+func tooLarge(w http.ResponseWriter, r *http.Request, op *api.Operation, limit int) *refusal {
 	endConnection(w, r)
 	code := &api.Code{Name: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge}
-	return &refusal{"too_large", code.Errorf("The request is larger than %d bytes.", limit)}
+	if op == nil {
+		return &refusal{"too_large", code.Errorf("The request is larger than %d bytes.", limit)}
+	}
+	if i := slices.IndexFunc(op.Errors, func(c *api.Code) bool { return c.Status == code.Status }); i >= 0 {
+		code = op.Errors[i]
+	}
+	return &refusal{"too_large", code.Errorf("Request must be smaller than %d bytes for the %s operation", limit, op.Name)}
 }
 
 // withQueryTarget gives the router its target where presigning SDKs have put it.

@@ -35,6 +35,15 @@ func (x *exchange) reserve(n, limit int64) bool {
 	return true
 }
 
+// reserveBody makes room for a body. One that is larger than usual is also held
+// decoded, and gets a quarter of the memory.
+func (x *exchange) reserveBody(size int) bool {
+	if size <= 2*x.s.cfg.Limits.BodyBytes { // buffers grow by doubling
+		return x.reserve(int64(size), x.s.memory.limit/2)
+	}
+	return x.reserve(2*int64(size), x.s.memory.limit/4)
+}
+
 func (x *exchange) release() { x.s.memory.held.Add(-x.reserved) }
 
 // overloaded is the answer of a server that has its hands full. SDKs try again.

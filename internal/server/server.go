@@ -62,12 +62,14 @@ type Limits struct {
 	Connections int
 	// MemoryBytes bounds what all requests in progress hold, roughly; further ones are
 	// refused with status 503. 256 MiB.
-	MemoryBytes   int64
-	BodyBytes     int           // 1 MiB
+	MemoryBytes int64
+	// BodyBytes bounds a body, unless the operation has a limit of its own. 1 MiB.
+	BodyBytes     int
 	HeaderBytes   int           // 64 KiB
 	HeaderTimeout time.Duration // to receive the header: 10 s
 	ReadTimeout   time.Duration // to receive header and body: 30 s
 	CallTimeout   time.Duration // for the operation: 30 s
+	SlowTimeout   time.Duration // for one that waits for a customer's program: 16 min
 	WriteTimeout  time.Duration // from header to the end of the answer: 75 s
 	IdleTimeout   time.Duration // between two requests: 2 min
 }
@@ -80,6 +82,7 @@ func (l *Limits) fill() {
 		{&l.HeaderTimeout, 10 * time.Second},
 		{&l.ReadTimeout, 30 * time.Second},
 		{&l.CallTimeout, 30 * time.Second},
+		{&l.SlowTimeout, 16 * time.Minute},
 		{&l.WriteTimeout, 75 * time.Second},
 		{&l.IdleTimeout, 2 * time.Minute},
 	} {
@@ -193,7 +196,7 @@ func (x *exchange) serve() {
 	}
 
 	c := s.newCall(x, op, id)
-	in, aerr := wire.DecodeInput(op, input)
+	in, aerr := wire.DecodeRequest(op, x.r, input)
 	if aerr != nil {
 		if err := s.cfg.Refused(ctx, c, aerr); err != nil {
 			s.cfg.Logger.Error("refusal not recorded", "operation", op.Name, "request", x.id, "error", err.Error())
@@ -201,6 +204,12 @@ func (x *exchange) serve() {
 		}
 		x.answerError(op, aerr, true)
 		return
+	}
+	if op.Slow {
+		// Only now, for a caller who is known.
+		ctx, cancel = context.WithTimeout(x.r.Context(), s.cfg.Limits.SlowTimeout)
+		defer cancel()
+		x.allowTime(s.cfg.Limits.SlowTimeout)
 	}
 	out, err := s.cfg.Do(ctx, c, in)
 	if err != nil {
@@ -213,6 +222,14 @@ func (x *exchange) serve() {
 		return
 	}
 	x.answer(op, out)
+}
+
+// allowTime moves the end of the time for an answer, which began with the header.
+func (x *exchange) allowTime(d time.Duration) {
+	deadline := time.Now().Add(d + x.s.cfg.Limits.WriteTimeout)
+	if err := http.NewResponseController(x.w).SetWriteDeadline(deadline); err != nil {
+		x.s.cfg.Logger.Warn("the answer may be cut off", "operation", x.op.Name, "request", x.id, "error", err.Error())
+	}
 }
 
 // newCall says what is known about the request to those who run it.

@@ -25,6 +25,7 @@ import (
 // The error is a SerializationException when the body is not JSON of the right types,
 // otherwise a ValidationException with all violations. For forms see decodeForm; the
 // errors are then a MalformedInput or MalformedQueryString, and a ValidationError.
+// Inputs in REST-JSON are not in one place: see DecodeRequest.
 func DecodeInput(op *api.Operation, input []byte) (any, *api.Error) {
 	in := reflect.New(op.Input.Type)
 	decode := decode
@@ -122,7 +123,7 @@ func (d *decoder) mismatch(want string) *api.Error {
 func (d *decoder) value(sh *api.Shape, dst reflect.Value) *api.Error {
 	switch sh.Kind {
 	case api.Structure:
-		return d.structure(sh, dst)
+		return d.structure(sh, dst, 0)
 	case api.List:
 		return d.list(sh, dst)
 	case api.Map:
@@ -169,14 +170,16 @@ func (d *decoder) value(sh *api.Shape, dst reflect.Value) *api.Error {
 	return nil
 }
 
-func (d *decoder) structure(sh *api.Shape, dst reflect.Value) *api.Error {
+// structure reads a structure of which the members in given, a bit for each of Fields,
+// were found elsewhere.
+func (d *decoder) structure(sh *api.Shape, dst reflect.Value, given uint64) *api.Error {
 	if d.peek() != '{' {
 		return d.mismatch("a structure")
 	}
 	if !d.enter() {
 		return syntaxError()
 	}
-	var known members
+	known := members{given: given}
 	if !d.take('}') {
 		for {
 			if err := d.member(sh, dst, &known); err != nil {
@@ -209,7 +212,7 @@ func (d *decoder) member(sh *api.Shape, dst reflect.Value, known *members) *api.
 		name = unescape(nil, name)
 	}
 	i := fieldIndex(sh, name)
-	if i < 0 {
+	if i < 0 || sh.Fields[i].Place != api.InBody {
 		if !d.skip() {
 			return syntaxError()
 		}

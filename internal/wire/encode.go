@@ -9,13 +9,16 @@ import (
 	"arca/internal/api"
 )
 
-// AppendOutput appends the body of a successful answer. out is a pointer to the
+// AppendOutput appends the body of a successful answer; in REST-JSON, Head is the rest
+// of it. out is a pointer to the
 // operation's output structure, or nil for an operation without one. Members that are
 // nil are left out; the others follow the order of the model.
 func (r Reply) AppendOutput(dst []byte, out any) []byte {
 	switch {
 	case r.Op.Service.Protocol == api.Query:
 		return appendResponse(dst, r.Op, r.RequestID, out)
+	case r.Op.Service.Protocol == api.RESTJSON:
+		return appendRESTOutput(dst, r.Op, out)
 	case r.Op.Output == nil || out == nil:
 		return append(dst, "{}"...)
 	}
@@ -50,6 +53,9 @@ func appendStructure(dst []byte, sh *api.Shape, rv reflect.Value) []byte {
 	first := true
 	for i := range sh.Fields {
 		f := &sh.Fields[i]
+		if f.Place != api.InBody {
+			continue
+		}
 		fv := rv.Field(f.Index)
 		switch fv.Kind() {
 		case reflect.Pointer:

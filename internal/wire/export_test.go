@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net/http"
 	"reflect"
 
 	"arca/internal/api"
@@ -13,6 +14,15 @@ const MaxDepth = maxDepth
 func Decode(sh *api.Shape, body []byte) (any, *api.Error) {
 	v := reflect.New(sh.Type)
 	if _, err := decode(sh, body, v.Elem()); err != nil {
+		return nil, err
+	}
+	return v.Interface(), nil
+}
+
+// DecodeREST is Decode for requests in REST-JSON.
+func DecodeREST(op *api.Operation, req *http.Request, body []byte) (any, *api.Error) {
+	v := reflect.New(op.Input.Type)
+	if _, err := decodeREST(op, req, body, v.Elem()); err != nil {
 		return nil, err
 	}
 	return v.Interface(), nil

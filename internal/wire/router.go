@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"arca/internal/api"
@@ -15,13 +16,14 @@ import (
 type Router struct {
 	targets map[string]*api.Operation // by the value of X-Amz-Target
 	actions map[action]*api.Operation
+	routes  []restRoute
 }
 
 // action is how the Query protocol names an operation.
 type action struct{ version, name string }
 
-// NewRouter returns a router over all operations of the services. Two services that
-// claim one target, and protocols without a codec here, are refused.
+// NewRouter returns a router over all operations of the services. Two operations that
+// one request could name, and protocols without a codec here, are refused.
 func NewRouter(services ...*api.Service) (*Router, error) {
 	r := &Router{targets: map[string]*api.Operation{}, actions: map[action]*api.Operation{}}
 	for _, s := range services {
@@ -39,6 +41,12 @@ func NewRouter(services ...*api.Service) (*Router, error) {
 					return nil, fmt.Errorf("two operations are the action %s of version %s", a.name, a.version)
 				}
 				r.actions[a] = op
+			case api.RESTJSON:
+				route := newRESTRoute(op)
+				if !isRESTPath(op.Path) || slices.ContainsFunc(r.routes, route.overlaps) {
+					return nil, fmt.Errorf("operation %s cannot be told by its path %s %s", op.Name, op.Method, op.Path)
+				}
+				r.routes = append(r.routes, route)
 			default:
 				return nil, fmt.Errorf("service %s: no codec for its protocol", s.Name)
 			}
@@ -50,6 +58,9 @@ func NewRouter(services ...*api.Service) (*Router, error) {
 // ProtocolOf tells what protocol a request looks like before its operation is known:
 // one whose client could read a refusal.
 func ProtocolOf(req *http.Request) api.Protocol {
+	if isRESTPath(req.URL.Path) {
+		return api.RESTJSON
+	}
 	switch mediaTypeOf(req.Header) {
 	case contentTypeForm:
 		return api.Query
@@ -68,7 +79,8 @@ func ProtocolOf(req *http.Request) api.Protocol {
 //
 // input is where DecodeInput finds the operation's input: the body, or the query of
 // the URL for Query requests that were presigned. Errors are for RenderError with
-// frontEnd set.
+// frontEnd set. Where the path names the operation, DecodeRequest looks at the rest of
+// the request as well.
 func (r *Router) Route(req *http.Request, body []byte) (op *api.Operation, input []byte, err *api.Error) {
 	targets := req.Header.Values(HeaderTarget)
 	mediaType := mediaTypeOf(req.Header)
@@ -78,7 +90,8 @@ func (r *Router) Route(req *http.Request, body []byte) (op *api.Operation, input
 		return nil, nil, api.UnknownOperationException.Errorf("")
 	}
 	if req.URL.Path != "/" && req.URL.Path != "" {
-		return nil, nil, wrongContentType.Errorf("")
+		op, err = r.byPath(req, len(targets) > 0 || inURL || form && namesAction(string(body)))
+		return op, body, err
 	}
 	post := req.Method == http.MethodPost
 	switch {

@@ -11,13 +11,14 @@ import (
 	"arca/internal/api"
 	"arca/internal/api/arcaapi"
 	"arca/internal/api/iamapi"
+	"arca/internal/api/lambdaapi"
 	"arca/internal/api/smapi"
 	"arca/internal/api/stsapi"
 	"arca/internal/wire"
 )
 
 func services() []*api.Service {
-	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service}
+	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service}
 }
 
 func newRouter(t testing.TB) *wire.Router {
@@ -154,10 +155,13 @@ func TestEveryOperationHasItsRoute(t *testing.T) {
 	for _, s := range services() {
 		for _, op := range s.Operations {
 			req, body := httptest.NewRequest("POST", "/", nil), ""
-			if s.Protocol == api.Query {
+			switch s.Protocol {
+			case api.RESTJSON:
+				req = httptest.NewRequest(op.Method, strings.NewReplacer("{", "x", "}", "y").Replace(op.Path), nil)
+			case api.Query:
 				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 				body = "Action=" + op.Name + "&Version=" + s.Version
-			} else {
+			default:
 				req.Header.Set(wire.HeaderTarget, s.TargetPrefix+"."+op.Name)
 				req.Header.Set("Content-Type", wire.ContentTypeJSON11)
 			}
@@ -175,8 +179,17 @@ func TestNewRouterRefuses(t *testing.T) {
 	if _, err := wire.NewRouter(iamapi.Service, iamapi.Service); err == nil {
 		t.Error("one Query service twice is accepted")
 	}
-	rest := api.NewService(api.Service{Name: "lambda", Protocol: api.RESTJSON, Operations: []*api.Operation{{Name: "Invoke"}}})
-	if _, err := wire.NewRouter(rest); err == nil {
+	op := func(name, path string) *api.Operation { return &api.Operation{Name: name, Method: "GET", Path: path} }
+	for name, ops := range map[string][]*api.Operation{
+		"a path without a version":        {op("A", "/functions")},
+		"one path twice":                  {op("A", "/2020-01-01/a"), op("B", "/2020-01-01/a")},
+		"a member where a literal may be": {op("A", "/2020-01-01/a/{X}"), op("B", "/2020-01-01/{Y}/b")},
+	} {
+		if _, err := wire.NewRouter(api.NewService(api.Service{Name: "lambda", Protocol: api.RESTJSON, Operations: ops})); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	if _, err := wire.NewRouter(api.NewService(api.Service{Name: "x", Operations: []*api.Operation{op("A", "/")}})); err == nil {
 		t.Error("a service without a codec is accepted")
 	}
 }
@@ -212,6 +225,12 @@ func FuzzRoute(f *testing.F) {
 			want := url.Values{"Action": {op.Name}, "Version": {op.Service.Version}}
 			if !slices.Equal(all["Action"], want["Action"]) || !slices.Equal(all["Version"], want["Version"]) || target != "" {
 				t.Fatalf("%s %s?%s with target %q and form %q runs %s", method, path, query, target, body, op.Name)
+			}
+			return
+		}
+		if op.Service.Protocol == api.RESTJSON {
+			if target != "" || req.URL.Query().Has("Action") || method != op.Method {
+				t.Fatalf("%s %s?%s with target %q runs %s", method, path, query, target, op.Name)
 			}
 			return
 		}

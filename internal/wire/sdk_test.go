@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -24,6 +27,7 @@ import (
 
 	"arca/internal/api"
 	"arca/internal/api/iamapi"
+	"arca/internal/api/lambdaapi"
 	"arca/internal/api/smapi"
 	"arca/internal/api/stsapi"
 	"arca/internal/wire"
@@ -40,44 +44,55 @@ type loopback struct {
 }
 
 func (l *loopback) Do(req *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		return nil, err
+	var body []byte
+	if req.Body != nil {
+		var err error
+		if body, err = io.ReadAll(req.Body); err != nil {
+			return nil, err
+		}
 	}
 	op, input, refusal := l.router.Route(req, body)
 	if refusal != nil {
 		return nil, refusal
 	}
-	decode := wire.Decode
-	if op.Service.Protocol == api.Query {
-		decode = wire.DecodeForm
+	var in any
+	switch op.Service.Protocol {
+	case api.Query:
+		in, refusal = wire.DecodeForm(op.Input, input)
+	case api.RESTJSON:
+		in, refusal = wire.DecodeREST(op, req, input)
+	default:
+		in, refusal = wire.Decode(op.Input, input)
 	}
-	in, refusal := decode(op.Input, input)
 	if refusal != nil {
 		return nil, refusal
 	}
 	l.op, l.in = op, in
 	reply := wire.Reply{Op: op, RequestID: "EXAMPLE1"}
-	status, contentType, answer := 200, reply.ContentType(), []byte(nil)
+	header := http.Header{wire.HeaderRequestID: {"EXAMPLE1"}}
+	var status int
+	contentType, answer := reply.ContentType(), []byte(nil)
 	if l.err != nil {
 		status, contentType, answer = reply.RenderError(l.err, l.front)
+		header.Set(wire.HeaderErrorType, reply.ErrorType(l.err))
 	} else {
+		status = reply.Head(l.out, header.Set)
 		answer = reply.AppendOutput(nil, l.out)
 	}
-	return &http.Response{
-		StatusCode: status, Request: req, Body: io.NopCloser(bytes.NewReader(answer)),
-		Header: http.Header{"Content-Type": {contentType}, wire.HeaderRequestID: {"EXAMPLE1"}},
-	}, nil
+	header.Set("Content-Type", contentType)
+	return &http.Response{StatusCode: status, Request: req, Body: io.NopCloser(bytes.NewReader(answer)), Header: header}, nil
 }
 
 // newClients returns the published clients.
 func newClients(l *loopback) map[*api.Service]any {
 	region, retryer := "eu-west-1", aws.NopRetryer{}
-	creds := credentials.NewStaticCredentialsProvider("test", "test", "")
+	// Long enough for an HMAC key in FIPS 140-3 mode.
+	creds := credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "")
 	return map[*api.Service]any{
-		smapi.Service:  secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
-		iamapi.Service: iam.New(iam.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
-		stsapi.Service: sts.New(sts.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
+		smapi.Service:     secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
+		iamapi.Service:    iam.New(iam.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
+		lambdaapi.Service: lambda.New(lambda.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
+		stsapi.Service:    sts.New(sts.Options{Region: region, HTTPClient: l, Retryer: retryer, Credentials: creds}),
 	}
 }
 
@@ -102,6 +117,9 @@ func understood(t *testing.T, l *loopback, s *api.Service, client reflect.Value)
 				if s.Protocol == api.Query {
 					asFormCan(op.Input, in.Elem())
 					asXMLCan(op.Output, out.Elem())
+				}
+				if s.Protocol == api.RESTJSON {
+					asRESTCan(op, in.Elem(), out.Elem())
 				}
 				for _, f := range op.Input.Fields {
 					fv := in.Elem().Field(f.Index)
@@ -258,6 +276,86 @@ func asFormCan(sh *api.Shape, v reflect.Value) {
 	}
 }
 
+// asRESTCan changes an input and an output to what REST-JSON can say: a part of the path
+// is not empty, headers hold no control characters, and the status is one of success.
+func asRESTCan(op *api.Operation, in, out reflect.Value) {
+	change := func(f *api.Field, v reflect.Value) {
+		if v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				return
+			}
+			if v.Elem().IsZero() && (f.Place == api.InHeader || len(f.Shape.Enum) > 0) {
+				v.SetZero()
+				return
+			}
+			v = v.Elem()
+		}
+		switch {
+		case f.Place == api.InQuery && v.Kind() == reflect.Slice:
+			if v.Len() == 0 {
+				v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+			}
+			// As the SDK sends them: in the order of what they are escaped to.
+			slices.SortFunc(v.Interface().([]string), func(a, b string) int { return strings.Compare(url.QueryEscape(a), url.QueryEscape(b)) })
+		case f.Place == api.InPath:
+			v.SetString("a/%. ü" + v.String())
+		case f.Place == api.InHeader:
+			v.SetString("h" + url.QueryEscape(v.String()))
+		case f.Place == api.AsStatus:
+			v.SetInt(200 + (v.Int()&0x7f)%100)
+		case f.Place == api.AsBody && v.Len() == 0:
+			v.SetZero()
+		}
+	}
+	asSDKWants(op.Input, in)
+	for i := range op.Input.Fields {
+		f := &op.Input.Fields[i]
+		change(f, in.Field(f.Index))
+	}
+	for i := range op.Output.Fields {
+		f := &op.Output.Fields[i]
+		v := out.Field(f.Index)
+		if f.Place == api.AsStatus && v.IsNil() {
+			v.Set(reflect.ValueOf(new(int32(op.Status))))
+		}
+		change(f, v)
+	}
+}
+
+// asSDKWants gives an input what the SDK would not send it without: every required
+// structure and a value of each required enumeration.
+func asSDKWants(sh *api.Shape, v reflect.Value) {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return
+		}
+		v = v.Elem()
+	}
+	switch sh.Kind {
+	case api.Structure:
+		for _, f := range sh.Fields {
+			fv := v.Field(f.Index)
+			switch {
+			case f.Required && fv.Kind() == reflect.Pointer && fv.IsNil():
+				fv.Set(reflect.New(fv.Type().Elem()))
+			case f.Required && fv.Kind() == reflect.Slice && fv.IsNil():
+				fv.Set(reflect.MakeSlice(fv.Type(), 0, 0))
+			case f.Required && fv.Kind() == reflect.Map && fv.IsNil():
+				fv.Set(reflect.MakeMap(fv.Type()))
+			case f.Required && len(f.Shape.Enum) > 0:
+				fv.SetString(f.Shape.Enum[0])
+			case len(f.Shape.Enum) > 0 && fv.Kind() == reflect.Pointer && !fv.IsNil() && fv.Elem().IsZero():
+				fv.SetZero()
+			}
+			asSDKWants(f.Shape, fv)
+		}
+	case api.List:
+		for i := range v.Len() {
+			asSDKWants(sh.Elem, v.Index(i))
+		}
+	}
+}
+
 // asXMLCan changes an output to what the Query protocol can say: no control
 // characters, whole seconds, and no difference between a required list that is nil
 // and one that is empty.
@@ -331,9 +429,12 @@ func TestSDKUnderstandsErrors(t *testing.T) {
 	for s, client := range newClients(l) {
 		t.Run(s.Name, func(t *testing.T) {
 			codes := map[*api.Code]*api.Operation{s.AccessDenied: nil, s.Invalid: nil, s.Throttled: nil, s.InternalError: nil}
-			if s.Protocol == api.JSON11 {
+			switch s.Protocol {
+			case api.JSON11:
 				codes[api.SerializationException], codes[api.UnknownOperationException] = nil, nil
-			} else {
+			case api.RESTJSON:
+				codes[api.SerializationException] = nil
+			default:
 				codes[api.MalformedInput], codes[api.MalformedQueryString] = nil, nil
 			}
 			for _, op := range s.Operations {
@@ -353,6 +454,9 @@ func TestSDKUnderstandsErrors(t *testing.T) {
 					}
 				}
 				asFormCan(op.Input, in.Elem())
+				if s.Protocol == api.RESTJSON {
+					asRESTCan(op, in.Elem(), reflect.New(op.Output.Type).Elem())
+				}
 				theirs := reflect.New(method.Type().In(1).Elem())
 				toSDK(op.Input, in.Elem(), theirs.Elem())
 				for _, l.front = range []bool{false, true} {

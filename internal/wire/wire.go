@@ -1,6 +1,6 @@
 // Package wire turns requests into the generated inputs of package api and outputs
-// or errors into answers, in the AWS JSON 1.1 protocol and in the Query protocol of
-// IAM and STS. What it accepts is exactly what the shape tables describe: an input
+// or errors into answers, in the AWS JSON 1.1 protocol, in the Query protocol of IAM
+// and STS, and in the REST-JSON protocol of Lambda. What it accepts is exactly what the shape tables describe: an input
 // that DecodeInput returns has every required member, every value in its published
 // range, and only valid UTF-8. What it answers in XML is well-formed, whatever
 // characters the values hold.
@@ -11,7 +11,11 @@
 // verify signatures; the edge does both.
 package wire
 
-import "arca/internal/api"
+import (
+	"cmp"
+
+	"arca/internal/api"
+)
 
 // ContentTypeJSON11 is the content type of AWS JSON 1.1 requests and answers.
 const ContentTypeJSON11 = "application/x-amz-json-1.1"
@@ -35,10 +39,22 @@ type Reply struct {
 
 // ContentType is that of successful answers.
 func (r Reply) ContentType() string {
-	if r.protocol() == api.Query {
+	switch r.protocol() {
+	case api.Query:
 		return contentTypeXML
+	case api.RESTJSON:
+		return contentTypeREST
 	}
 	return ContentTypeJSON11
+}
+
+// ErrorType is the value of HeaderErrorType in an answer with err; "" means that it has
+// no such header.
+func (r Reply) ErrorType(err *api.Error) string {
+	if r.protocol() != api.RESTJSON || err.Code == wrongContentType {
+		return ""
+	}
+	return err.Code.Name
 }
 
 func (r Reply) protocol() api.Protocol {
@@ -48,11 +64,11 @@ func (r Reply) protocol() api.Protocol {
 	return r.Protocol
 }
 
-// RenderError renders an error as the client gets it. In JSON, errors of the operation
-// carry their text in the member that the service has for it; what the front end
-// answers before an operation is reached (frontEnd, or no Op) carries it in message,
-// and so do the codes that no service model lists but the whole protocol shares. SDKs
-// read both.
+// RenderError renders an error as the client gets it, up to the header that ErrorType
+// tells. In JSON, errors of the operation carry their text in the member that the code
+// or the service has for it; what the front end answers before an operation is reached
+// (frontEnd, or no Op) carries it in message, and so do the codes that no service model
+// lists but the whole protocol shares. SDKs read both.
 func (r Reply) RenderError(err *api.Error, frontEnd bool) (status int, contentType string, body []byte) {
 	code := err.Code
 	switch {
@@ -65,12 +81,13 @@ func (r Reply) RenderError(err *api.Error, frontEnd bool) (status int, contentTy
 		}
 		return code.Status, contentTypeXML, appendErrorResponse(nil, namespace, r.RequestID, err)
 	}
-	member := "Message"
-	switch {
-	case frontEnd || r.Op == nil || isProtocolCode(code):
-		member = "message"
-	case r.Op.Service.ErrorMember != "":
-		member = r.Op.Service.ErrorMember
+	early := frontEnd || r.Op == nil || isProtocolCode(code)
+	member := "message"
+	if !early {
+		member = cmp.Or(code.Member, r.Op.Service.ErrorMember, "Message")
+	}
+	if r.protocol() == api.RESTJSON {
+		return code.Status, contentTypeREST, appendRESTError(nil, err, member, early)
 	}
 	body = append(body, `{"__type":`...)
 	body = api.AppendJSONString(body, code.Name)

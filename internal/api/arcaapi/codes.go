@@ -12,8 +12,12 @@ var (
 	InvalidParameterException        = &api.Code{Name: "InvalidParameterException", Status: 400}
 	AlreadyExistsException           = &api.Code{Name: "AlreadyExistsException", Status: 400}
 	NotFoundException                = &api.Code{Name: "NotFoundException", Status: 400}
+	ResourceNotFoundException        = &api.Code{Name: "ResourceNotFoundException", Status: 400}
 	LimitExceededException           = &api.Code{Name: "LimitExceededException", Status: 400}
 	MalformedPolicyDocumentException = &api.Code{Name: "MalformedPolicyDocumentException", Status: 400}
+	InvalidRequestException          = &api.Code{Name: "InvalidRequestException", Status: 400}
+	RootKeyException                 = &api.Code{Name: "RootKeyException", Status: 400}
+	BackupExpiredException           = &api.Code{Name: "BackupExpiredException", Status: 400}
 )
 
 // Codes that the service answers with although its model does not list them.

@@ -19,14 +19,27 @@ var Service = api.NewService(api.Service{
 	InternalError: InternalServiceError,
 	Operations: []*api.Operation{
 		OpAdvanceClock,
+		OpBeginBackup,
 		OpCreateAccount,
 		OpCreateRootAccessKey,
 		OpDeleteAccountGuardrail,
+		OpDescribeErase,
+		OpDescribeKeyring,
+		OpDescribeRotation,
+		OpDropRotation,
 		OpExplainAccess,
 		OpGetAccountGuardrail,
 		OpGetClock,
 		OpListAccounts,
+		OpListRotations,
 		OpPutAccountGuardrail,
+		OpReadBackup,
+		OpRehearseRotation,
+		OpRetryRotation,
+		OpRollBackRotation,
+		OpRotateKeyring,
+		OpRotateRootKey,
+		OpStartErase,
 		OpWhoCan,
 	},
 })
@@ -38,6 +51,14 @@ var (
 		Input:  shapeAdvanceClockInput,
 		Output: shapeAdvanceClockOutput,
 		Errors: []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpBeginBackup = &api.Operation{
+		Name:     "BeginBackup",
+		ReadOnly: true,
+		Recorded: true,
+		Input:    shapeBeginBackupInput,
+		Output:   shapeBeginBackupOutput,
+		Errors:   []*api.Code{InvalidParameterException, InvalidRequestException, LimitExceededException, AccessDeniedException, InternalServiceError},
 	}
 	OpCreateAccount = &api.Operation{
 		Name:   "CreateAccount",
@@ -56,6 +77,33 @@ var (
 		Input:  shapeDeleteAccountGuardrailInput,
 		Output: shapeDeleteAccountGuardrailOutput,
 		Errors: []*api.Code{NotFoundException, AccessDeniedException, InternalServiceError},
+	}
+	OpDescribeErase = &api.Operation{
+		Name:     "DescribeErase",
+		ReadOnly: true,
+		Input:    shapeDescribeEraseInput,
+		Output:   shapeDescribeEraseOutput,
+		Errors:   []*api.Code{AccessDeniedException, InternalServiceError},
+	}
+	OpDescribeKeyring = &api.Operation{
+		Name:     "DescribeKeyring",
+		ReadOnly: true,
+		Input:    shapeDescribeKeyringInput,
+		Output:   shapeDescribeKeyringOutput,
+		Errors:   []*api.Code{AccessDeniedException, InternalServiceError},
+	}
+	OpDescribeRotation = &api.Operation{
+		Name:     "DescribeRotation",
+		ReadOnly: true,
+		Input:    shapeDescribeRotationInput,
+		Output:   shapeDescribeRotationOutput,
+		Errors:   []*api.Code{ResourceNotFoundException, InvalidRequestException, InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpDropRotation = &api.Operation{
+		Name:   "DropRotation",
+		Input:  shapeDropRotationInput,
+		Output: shapeDropRotationOutput,
+		Errors: []*api.Code{ResourceNotFoundException, InvalidRequestException, InvalidParameterException, AccessDeniedException, InternalServiceError},
 	}
 	OpExplainAccess = &api.Operation{
 		Name:     "ExplainAccess",
@@ -85,11 +133,62 @@ var (
 		Output:   shapeListAccountsOutput,
 		Errors:   []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
 	}
+	OpListRotations = &api.Operation{
+		Name:     "ListRotations",
+		ReadOnly: true,
+		Input:    shapeListRotationsInput,
+		Output:   shapeListRotationsOutput,
+		Errors:   []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
 	OpPutAccountGuardrail = &api.Operation{
 		Name:   "PutAccountGuardrail",
 		Input:  shapePutAccountGuardrailInput,
 		Output: shapePutAccountGuardrailOutput,
 		Errors: []*api.Code{NotFoundException, MalformedPolicyDocumentException, AccessDeniedException, InternalServiceError},
+	}
+	OpReadBackup = &api.Operation{
+		Name:     "ReadBackup",
+		ReadOnly: true,
+		Recorded: true,
+		Input:    shapeReadBackupInput,
+		Output:   shapeReadBackupOutput,
+		Errors:   []*api.Code{BackupExpiredException, InvalidParameterException, InvalidRequestException, AccessDeniedException, InternalServiceError},
+	}
+	OpRehearseRotation = &api.Operation{
+		Name:   "RehearseRotation",
+		Input:  shapeRehearseRotationInput,
+		Output: shapeRehearseRotationOutput,
+		Errors: []*api.Code{ResourceNotFoundException, InvalidRequestException, InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpRetryRotation = &api.Operation{
+		Name:   "RetryRotation",
+		Input:  shapeRetryRotationInput,
+		Output: shapeRetryRotationOutput,
+		Errors: []*api.Code{ResourceNotFoundException, InvalidRequestException, InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpRollBackRotation = &api.Operation{
+		Name:   "RollBackRotation",
+		Input:  shapeRollBackRotationInput,
+		Output: shapeRollBackRotationOutput,
+		Errors: []*api.Code{ResourceNotFoundException, InvalidRequestException, InvalidParameterException, AccessDeniedException, InternalServiceError},
+	}
+	OpRotateKeyring = &api.Operation{
+		Name:   "RotateKeyring",
+		Input:  shapeRotateKeyringInput,
+		Output: shapeRotateKeyringOutput,
+		Errors: []*api.Code{InvalidRequestException, AccessDeniedException, InternalServiceError},
+	}
+	OpRotateRootKey = &api.Operation{
+		Name:   "RotateRootKey",
+		Input:  shapeRotateRootKeyInput,
+		Output: shapeRotateRootKeyOutput,
+		Errors: []*api.Code{InvalidRequestException, RootKeyException, AccessDeniedException, InternalServiceError},
+	}
+	OpStartErase = &api.Operation{
+		Name:   "StartErase",
+		Input:  shapeStartEraseInput,
+		Output: shapeStartEraseOutput,
+		Errors: []*api.Code{InvalidParameterException, InvalidRequestException, AccessDeniedException, InternalServiceError},
 	}
 	OpWhoCan = &api.Operation{
 		Name:     "WhoCan",

@@ -18,6 +18,16 @@ var (
 	shapeResourceType       = &api.Shape{Kind: api.String, Name: "ResourceType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
 	shapeContextKeyType     = &api.Shape{Kind: api.String, Name: "ContextKeyType", Min: 1, HasMin: true, Max: 256, HasMax: true}
 	shapeContextValueType   = &api.Shape{Kind: api.String, Name: "ContextValueType", Min: 0, HasMin: true, Max: 2048, HasMax: true}
+	shapeDeploymentIdType   = &api.Shape{Kind: api.String, Name: "DeploymentIdType", Min: 8, HasMin: true, Max: 32, HasMax: true}
+	shapeWrappingKeyType    = &api.Shape{Kind: api.Blob, Name: "WrappingKeyType", Min: 32, HasMin: true, Max: 32, HasMax: true, Sensitive: true}
+	shapeWrappingKeyIdType  = &api.Shape{Kind: api.String, Name: "WrappingKeyIdType", Min: 32, HasMin: true, Max: 32, HasMax: true}
+	shapeWrappingParamsType = &api.Shape{Kind: api.Blob, Name: "WrappingParamsType", Min: 1, HasMin: true, Max: 1024, HasMax: true, Sensitive: true}
+	shapeBackupIdType       = &api.Shape{Kind: api.String, Name: "BackupIdType", Min: 32, HasMin: true, Max: 32, HasMax: true}
+	shapeBackupHeaderType   = &api.Shape{Kind: api.Blob, Name: "BackupHeaderType", Min: 1, HasMin: true, Max: 17472, HasMax: true, Sensitive: true}
+	shapeBackupCursorType   = &api.Shape{Kind: api.String, Name: "BackupCursorType", Min: 1, HasMin: true, Max: 4096, HasMax: true, Sensitive: true}
+	shapeBackupFrameType    = &api.Shape{Kind: api.Blob, Name: "BackupFrameType", Sensitive: true}
+	shapeSecretIdType       = &api.Shape{Kind: api.String, Name: "SecretIdType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeRequestTokenType   = &api.Shape{Kind: api.String, Name: "RequestTokenType", Min: 32, HasMin: true, Max: 64, HasMax: true}
 	shapePageSizeType       = &api.Shape{Kind: api.Integer, Name: "PageSizeType", Min: 1, HasMin: true, Max: 100, HasMax: true}
 	shapeNextTokenType      = &api.Shape{Kind: api.String, Name: "NextTokenType", Min: 1, HasMin: true, Max: 4096, HasMax: true}
 	shapeAccount            = &api.Shape{Kind: api.Structure, Name: "Account", Type: reflect.TypeFor[Account](), Fields: []api.Field{
@@ -49,16 +59,95 @@ var (
 		{Name: "Statement", Index: 3, Shape: shapeString},
 		{Name: "Reason", Index: 4, Shape: shapeString},
 	}}
+	shapeFormerRootKey = &api.Shape{Kind: api.Structure, Name: "FormerRootKey", Type: reflect.TypeFor[FormerRootKey](), Fields: []api.Field{
+		{Name: "Kind", Index: 0, Shape: shapeString},
+		{Name: "KeyId", Index: 1, Shape: shapeString},
+		{Name: "RetiredDate", Index: 2, Shape: shapeTimestamp},
+		{Name: "Place", Index: 3, Shape: shapeString},
+	}}
+	shapeRootKey = &api.Shape{Kind: api.Structure, Name: "RootKey", Type: reflect.TypeFor[RootKey](), Fields: []api.Field{
+		{Name: "Kind", Index: 0, Shape: shapeString},
+		{Name: "KeyId", Index: 1, Shape: shapeString},
+		{Name: "CreatedDate", Index: 2, Shape: shapeTimestamp},
+		{Name: "Former", Index: 3, Shape: shapeFormerRootKeyList},
+	}}
+	shapeKeyringKey = &api.Shape{Kind: api.Structure, Name: "KeyringKey", Type: reflect.TypeFor[KeyringKey](), Fields: []api.Field{
+		{Name: "Purpose", Index: 0, Shape: shapeString},
+		{Name: "KeyId", Index: 1, Shape: shapeString},
+		{Name: "Version", Index: 2, Shape: shapeInteger},
+		{Name: "State", Index: 3, Shape: shapeString},
+		{Name: "CreatedDate", Index: 4, Shape: shapeTimestamp},
+		{Name: "Records", Index: 5, Shape: shapeLong},
+	}}
+	shapeRotationStep = &api.Shape{Kind: api.Structure, Name: "RotationStep", Type: reflect.TypeFor[RotationStep](), Fields: []api.Field{
+		{Name: "Step", Index: 0, Shape: shapeString},
+		{Name: "StartedDate", Index: 1, Shape: shapeTimestamp},
+		{Name: "DurationMillis", Index: 2, Shape: shapeLong},
+		{Name: "Error", Index: 3, Shape: shapeString},
+		{Name: "Output", Index: 4, Shape: shapeString},
+		{Name: "RequestId", Index: 5, Shape: shapeString},
+	}}
+	shapeRotation = &api.Shape{Kind: api.Structure, Name: "Rotation", Type: reflect.TypeFor[Rotation](), Fields: []api.Field{
+		{Name: "RotationId", Index: 0, Shape: shapeString},
+		{Name: "Kind", Index: 1, Shape: shapeString},
+		{Name: "VersionId", Index: 2, Shape: shapeString},
+		{Name: "RotationLambdaARN", Index: 3, Shape: shapeString},
+		{Name: "StartedDate", Index: 4, Shape: shapeTimestamp},
+		{Name: "StartedBy", Index: 5, Shape: shapeString},
+		{Name: "EndedDate", Index: 6, Shape: shapeTimestamp},
+		{Name: "Outcome", Index: 7, Shape: shapeString},
+		{Name: "Steps", Index: 8, Shape: shapeRotationStepList},
+	}}
+	shapeRotationSummary = &api.Shape{Kind: api.Structure, Name: "RotationSummary", Type: reflect.TypeFor[RotationSummary](), Fields: []api.Field{
+		{Name: "ARN", Index: 0, Shape: shapeString},
+		{Name: "Name", Index: 1, Shape: shapeString},
+		{Name: "RotationEnabled", Index: 2, Shape: shapeBoolean, Plain: true},
+		{Name: "RotationLambdaARN", Index: 3, Shape: shapeString},
+		{Name: "Schedule", Index: 4, Shape: shapeString},
+		{Name: "LastRotatedDate", Index: 5, Shape: shapeTimestamp},
+		{Name: "NextRotationDate", Index: 6, Shape: shapeTimestamp},
+		{Name: "State", Index: 7, Shape: shapeString},
+		{Name: "Step", Index: 8, Shape: shapeString},
+		{Name: "Failures", Index: 9, Shape: shapeInteger},
+		{Name: "NextTryDate", Index: 10, Shape: shapeTimestamp},
+		{Name: "LastError", Index: 11, Shape: shapeString},
+	}}
+	shapeErasure = &api.Shape{Kind: api.Structure, Name: "Erasure", Type: reflect.TypeFor[Erasure](), Fields: []api.Field{
+		{Name: "EraseId", Index: 0, Shape: shapeString},
+		{Name: "Stage", Index: 1, Shape: shapeString},
+		{Name: "StartedDate", Index: 2, Shape: shapeTimestamp},
+		{Name: "FinishedDate", Index: 3, Shape: shapeTimestamp},
+		{Name: "Done", Index: 4, Shape: shapeLong},
+		{Name: "Total", Index: 5, Shape: shapeLong},
+		{Name: "Attempts", Index: 6, Shape: shapeInteger},
+		{Name: "Problem", Index: 7, Shape: shapeString},
+		{Name: "Remains", Index: 8, Shape: shapeString},
+	}}
 	shapeString             = &api.Shape{Kind: api.String, Name: "String"}
 	shapeTimestamp          = &api.Shape{Kind: api.Timestamp, Name: "Timestamp"}
 	shapeBoolean            = &api.Shape{Kind: api.Boolean, Name: "Boolean"}
 	shapeContextEntryValues = &api.Shape{Kind: api.List, Name: "ContextEntryValues", Elem: shapeContextValueType, Min: 0, HasMin: true, Max: 50, HasMax: true}
 	shapeInteger            = &api.Shape{Kind: api.Integer, Name: "Integer"}
+	shapeFormerRootKeyList  = &api.Shape{Kind: api.List, Name: "FormerRootKeyList", Elem: shapeFormerRootKey}
+	shapeLong               = &api.Shape{Kind: api.Long, Name: "Long"}
+	shapeRotationStepList   = &api.Shape{Kind: api.List, Name: "RotationStepList", Elem: shapeRotationStep}
 	shapeAdvanceClockInput  = &api.Shape{Kind: api.Structure, Name: "AdvanceClockInput", Type: reflect.TypeFor[AdvanceClockInput](), Fields: []api.Field{
 		{Name: "Duration", Index: 0, Shape: shapeDurationType, Required: true},
 	}}
 	shapeAdvanceClockOutput = &api.Shape{Kind: api.Structure, Name: "AdvanceClockOutput", Type: reflect.TypeFor[AdvanceClockOutput](), Fields: []api.Field{
 		{Name: "Now", Index: 0, Shape: shapeTimestamp},
+	}}
+	shapeBeginBackupInput = &api.Shape{Kind: api.Structure, Name: "BeginBackupInput", Type: reflect.TypeFor[BeginBackupInput](), Fields: []api.Field{
+		{Name: "WrappingKey", Index: 0, Shape: shapeWrappingKeyType},
+		{Name: "WrappingKeyId", Index: 1, Shape: shapeWrappingKeyIdType},
+		{Name: "WrappingParams", Index: 2, Shape: shapeWrappingParamsType},
+	}}
+	shapeBeginBackupOutput = &api.Shape{Kind: api.Structure, Name: "BeginBackupOutput", Type: reflect.TypeFor[BeginBackupOutput](), Fields: []api.Field{
+		{Name: "BackupId", Index: 0, Shape: shapeString},
+		{Name: "Revision", Index: 1, Shape: shapeLong},
+		{Name: "Records", Index: 2, Shape: shapeLong},
+		{Name: "Header", Index: 3, Shape: shapeBackupHeaderType},
+		{Name: "Cursor", Index: 4, Shape: shapeBackupCursorType},
 	}}
 	shapeCreateAccountInput = &api.Shape{Kind: api.Structure, Name: "CreateAccountInput", Type: reflect.TypeFor[CreateAccountInput](), Fields: []api.Field{
 		{Name: "Name", Index: 0, Shape: shapeAccountNameType, Required: true},
@@ -83,8 +172,40 @@ var (
 		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
 	}}
 	shapeDeleteAccountGuardrailOutput = &api.Shape{Kind: api.Structure, Name: "DeleteAccountGuardrailOutput", Type: reflect.TypeFor[DeleteAccountGuardrailOutput]()}
-	shapeExplainAccessInputContext    = &api.Shape{Kind: api.List, Name: "ExplainAccessInputContext", Elem: shapeContextEntry, Min: 0, HasMin: true, Max: 50, HasMax: true}
-	shapeExplainAccessInput           = &api.Shape{Kind: api.Structure, Name: "ExplainAccessInput", Type: reflect.TypeFor[ExplainAccessInput](), Fields: []api.Field{
+	shapeDescribeEraseInput           = &api.Shape{Kind: api.Structure, Name: "DescribeEraseInput", Type: reflect.TypeFor[DescribeEraseInput]()}
+	shapeDescribeEraseOutput          = &api.Shape{Kind: api.Structure, Name: "DescribeEraseOutput", Type: reflect.TypeFor[DescribeEraseOutput](), Fields: []api.Field{
+		{Name: "DeploymentId", Index: 0, Shape: shapeString},
+		{Name: "RootKey", Index: 1, Shape: shapeRootKey},
+		{Name: "CannotDestroy", Index: 2, Shape: shapeString},
+		{Name: "Erasure", Index: 3, Shape: shapeErasure},
+	}}
+	shapeDescribeKeyringInput  = &api.Shape{Kind: api.Structure, Name: "DescribeKeyringInput", Type: reflect.TypeFor[DescribeKeyringInput]()}
+	shapeKeyringKeyList        = &api.Shape{Kind: api.List, Name: "KeyringKeyList", Elem: shapeKeyringKey}
+	shapeDescribeKeyringOutput = &api.Shape{Kind: api.Structure, Name: "DescribeKeyringOutput", Type: reflect.TypeFor[DescribeKeyringOutput](), Fields: []api.Field{
+		{Name: "DeploymentId", Index: 0, Shape: shapeString},
+		{Name: "RootKey", Index: 1, Shape: shapeRootKey},
+		{Name: "Keys", Index: 2, Shape: shapeKeyringKeyList},
+		{Name: "Done", Index: 3, Shape: shapeLong},
+		{Name: "Total", Index: 4, Shape: shapeLong},
+	}}
+	shapeDescribeRotationInput = &api.Shape{Kind: api.Structure, Name: "DescribeRotationInput", Type: reflect.TypeFor[DescribeRotationInput](), Fields: []api.Field{
+		{Name: "SecretId", Index: 0, Shape: shapeSecretIdType, Required: true},
+	}}
+	shapeRotationList           = &api.Shape{Kind: api.List, Name: "RotationList", Elem: shapeRotation}
+	shapeDescribeRotationOutput = &api.Shape{Kind: api.Structure, Name: "DescribeRotationOutput", Type: reflect.TypeFor[DescribeRotationOutput](), Fields: []api.Field{
+		{Name: "Summary", Index: 0, Shape: shapeRotationSummary},
+		{Name: "Current", Index: 1, Shape: shapeRotation},
+		{Name: "Rotations", Index: 2, Shape: shapeRotationList},
+	}}
+	shapeDropRotationInput = &api.Shape{Kind: api.Structure, Name: "DropRotationInput", Type: reflect.TypeFor[DropRotationInput](), Fields: []api.Field{
+		{Name: "SecretId", Index: 0, Shape: shapeSecretIdType, Required: true},
+	}}
+	shapeDropRotationOutput = &api.Shape{Kind: api.Structure, Name: "DropRotationOutput", Type: reflect.TypeFor[DropRotationOutput](), Fields: []api.Field{
+		{Name: "ARN", Index: 0, Shape: shapeString},
+		{Name: "Name", Index: 1, Shape: shapeString},
+	}}
+	shapeExplainAccessInputContext = &api.Shape{Kind: api.List, Name: "ExplainAccessInputContext", Elem: shapeContextEntry, Min: 0, HasMin: true, Max: 50, HasMax: true}
+	shapeExplainAccessInput        = &api.Shape{Kind: api.Structure, Name: "ExplainAccessInput", Type: reflect.TypeFor[ExplainAccessInput](), Fields: []api.Field{
 		{Name: "Principal", Index: 0, Shape: shapePrincipalType, Required: true},
 		{Name: "Action", Index: 1, Shape: shapeActionType, Required: true},
 		{Name: "Resource", Index: 2, Shape: shapeResourceType, Required: true},
@@ -122,12 +243,76 @@ var (
 		{Name: "Accounts", Index: 0, Shape: shapeAccountList},
 		{Name: "NextToken", Index: 1, Shape: shapeString},
 	}}
+	shapeListRotationsInput = &api.Shape{Kind: api.Structure, Name: "ListRotationsInput", Type: reflect.TypeFor[ListRotationsInput](), Fields: []api.Field{
+		{Name: "Failing", Index: 0, Shape: shapeBoolean},
+		{Name: "MaxResults", Index: 1, Shape: shapePageSizeType},
+		{Name: "NextToken", Index: 2, Shape: shapeNextTokenType},
+	}}
+	shapeRotationSummaryList = &api.Shape{Kind: api.List, Name: "RotationSummaryList", Elem: shapeRotationSummary}
+	shapeListRotationsOutput = &api.Shape{Kind: api.Structure, Name: "ListRotationsOutput", Type: reflect.TypeFor[ListRotationsOutput](), Fields: []api.Field{
+		{Name: "Rotations", Index: 0, Shape: shapeRotationSummaryList},
+		{Name: "NextToken", Index: 1, Shape: shapeString},
+	}}
 	shapePutAccountGuardrailInput = &api.Shape{Kind: api.Structure, Name: "PutAccountGuardrailInput", Type: reflect.TypeFor[PutAccountGuardrailInput](), Fields: []api.Field{
 		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
 		{Name: "PolicyDocument", Index: 1, Shape: shapePolicyDocumentType, Required: true},
 	}}
 	shapePutAccountGuardrailOutput = &api.Shape{Kind: api.Structure, Name: "PutAccountGuardrailOutput", Type: reflect.TypeFor[PutAccountGuardrailOutput]()}
-	shapeWhoCanInput               = &api.Shape{Kind: api.Structure, Name: "WhoCanInput", Type: reflect.TypeFor[WhoCanInput](), Fields: []api.Field{
+	shapeReadBackupInput           = &api.Shape{Kind: api.Structure, Name: "ReadBackupInput", Type: reflect.TypeFor[ReadBackupInput](), Fields: []api.Field{
+		{Name: "BackupId", Index: 0, Shape: shapeBackupIdType, Required: true},
+		{Name: "Header", Index: 1, Shape: shapeBackupHeaderType, Required: true},
+		{Name: "Cursor", Index: 2, Shape: shapeBackupCursorType, Required: true},
+		{Name: "WrappingKey", Index: 3, Shape: shapeWrappingKeyType},
+		{Name: "WrappingKeyId", Index: 4, Shape: shapeWrappingKeyIdType},
+	}}
+	shapeReadBackupOutput = &api.Shape{Kind: api.Structure, Name: "ReadBackupOutput", Type: reflect.TypeFor[ReadBackupOutput](), Fields: []api.Field{
+		{Name: "Frame", Index: 0, Shape: shapeBackupFrameType},
+		{Name: "Cursor", Index: 1, Shape: shapeBackupCursorType},
+		{Name: "Records", Index: 2, Shape: shapeLong},
+		{Name: "Bytes", Index: 3, Shape: shapeLong},
+	}}
+	shapeRehearseRotationInput = &api.Shape{Kind: api.Structure, Name: "RehearseRotationInput", Type: reflect.TypeFor[RehearseRotationInput](), Fields: []api.Field{
+		{Name: "SecretId", Index: 0, Shape: shapeSecretIdType, Required: true},
+		{Name: "ClientRequestToken", Index: 1, Shape: shapeRequestTokenType, Token: true},
+	}}
+	shapeRehearseRotationOutput = &api.Shape{Kind: api.Structure, Name: "RehearseRotationOutput", Type: reflect.TypeFor[RehearseRotationOutput](), Fields: []api.Field{
+		{Name: "ARN", Index: 0, Shape: shapeString},
+		{Name: "Name", Index: 1, Shape: shapeString},
+		{Name: "VersionId", Index: 2, Shape: shapeString},
+	}}
+	shapeRetryRotationInput = &api.Shape{Kind: api.Structure, Name: "RetryRotationInput", Type: reflect.TypeFor[RetryRotationInput](), Fields: []api.Field{
+		{Name: "SecretId", Index: 0, Shape: shapeSecretIdType, Required: true},
+	}}
+	shapeRetryRotationOutput = &api.Shape{Kind: api.Structure, Name: "RetryRotationOutput", Type: reflect.TypeFor[RetryRotationOutput](), Fields: []api.Field{
+		{Name: "ARN", Index: 0, Shape: shapeString},
+		{Name: "Name", Index: 1, Shape: shapeString},
+		{Name: "VersionId", Index: 2, Shape: shapeString},
+	}}
+	shapeRollBackRotationInput = &api.Shape{Kind: api.Structure, Name: "RollBackRotationInput", Type: reflect.TypeFor[RollBackRotationInput](), Fields: []api.Field{
+		{Name: "SecretId", Index: 0, Shape: shapeSecretIdType, Required: true},
+		{Name: "ClientRequestToken", Index: 1, Shape: shapeRequestTokenType, Token: true},
+	}}
+	shapeRollBackRotationOutput = &api.Shape{Kind: api.Structure, Name: "RollBackRotationOutput", Type: reflect.TypeFor[RollBackRotationOutput](), Fields: []api.Field{
+		{Name: "ARN", Index: 0, Shape: shapeString},
+		{Name: "Name", Index: 1, Shape: shapeString},
+		{Name: "VersionId", Index: 2, Shape: shapeString},
+	}}
+	shapeRotateKeyringInput  = &api.Shape{Kind: api.Structure, Name: "RotateKeyringInput", Type: reflect.TypeFor[RotateKeyringInput]()}
+	shapeRotateKeyringOutput = &api.Shape{Kind: api.Structure, Name: "RotateKeyringOutput", Type: reflect.TypeFor[RotateKeyringOutput](), Fields: []api.Field{
+		{Name: "Key", Index: 0, Shape: shapeKeyringKey},
+	}}
+	shapeRotateRootKeyInput  = &api.Shape{Kind: api.Structure, Name: "RotateRootKeyInput", Type: reflect.TypeFor[RotateRootKeyInput]()}
+	shapeRotateRootKeyOutput = &api.Shape{Kind: api.Structure, Name: "RotateRootKeyOutput", Type: reflect.TypeFor[RotateRootKeyOutput](), Fields: []api.Field{
+		{Name: "RootKey", Index: 0, Shape: shapeRootKey},
+	}}
+	shapeStartEraseInput = &api.Shape{Kind: api.Structure, Name: "StartEraseInput", Type: reflect.TypeFor[StartEraseInput](), Fields: []api.Field{
+		{Name: "DeploymentId", Index: 0, Shape: shapeDeploymentIdType, Required: true},
+		{Name: "FormerRootKeyHandled", Index: 1, Shape: shapeBoolean},
+	}}
+	shapeStartEraseOutput = &api.Shape{Kind: api.Structure, Name: "StartEraseOutput", Type: reflect.TypeFor[StartEraseOutput](), Fields: []api.Field{
+		{Name: "Erasure", Index: 0, Shape: shapeErasure},
+	}}
+	shapeWhoCanInput = &api.Shape{Kind: api.Structure, Name: "WhoCanInput", Type: reflect.TypeFor[WhoCanInput](), Fields: []api.Field{
 		{Name: "Action", Index: 0, Shape: shapeActionType, Required: true},
 		{Name: "Resource", Index: 1, Shape: shapeResourceType, Required: true},
 		{Name: "MaxResults", Index: 2, Shape: shapePageSizeType},

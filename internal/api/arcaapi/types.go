@@ -45,6 +45,84 @@ type Grant struct {
 	Reason    *string
 }
 
+// FormerRootKey is the structure of that name in the service's model.
+type FormerRootKey struct {
+	Kind        *string
+	KeyId       *string
+	RetiredDate *time.Time
+	Place       *string
+}
+
+// RootKey is the structure of that name in the service's model.
+type RootKey struct {
+	Kind        *string
+	KeyId       *string
+	CreatedDate *time.Time
+	Former      []FormerRootKey
+}
+
+// KeyringKey is the structure of that name in the service's model.
+type KeyringKey struct {
+	Purpose     *string
+	KeyId       *string
+	Version     *int32
+	State       *string
+	CreatedDate *time.Time
+	Records     *int64
+}
+
+// RotationStep is the structure of that name in the service's model.
+type RotationStep struct {
+	Step           *string
+	StartedDate    *time.Time
+	DurationMillis *int64
+	Error          *string
+	Output         *string
+	RequestId      *string
+}
+
+// Rotation is the structure of that name in the service's model.
+type Rotation struct {
+	RotationId        *string
+	Kind              *string
+	VersionId         *string
+	RotationLambdaARN *string
+	StartedDate       *time.Time
+	StartedBy         *string
+	EndedDate         *time.Time
+	Outcome           *string
+	Steps             []RotationStep
+}
+
+// RotationSummary is the structure of that name in the service's model.
+type RotationSummary struct {
+	ARN               *string
+	Name              *string
+	RotationEnabled   *bool
+	RotationLambdaARN *string
+	Schedule          *string
+	LastRotatedDate   *time.Time
+	NextRotationDate  *time.Time
+	State             *string
+	Step              *string
+	Failures          *int32
+	NextTryDate       *time.Time
+	LastError         *string
+}
+
+// Erasure is the structure of that name in the service's model.
+type Erasure struct {
+	EraseId      *string
+	Stage        *string
+	StartedDate  *time.Time
+	FinishedDate *time.Time
+	Done         *int64
+	Total        *int64
+	Attempts     *int32
+	Problem      *string
+	Remains      *string
+}
+
 // AdvanceClockInput is the input of AdvanceClock.
 type AdvanceClockInput struct {
 	Duration string
@@ -53,6 +131,22 @@ type AdvanceClockInput struct {
 // AdvanceClockOutput is the output of AdvanceClock.
 type AdvanceClockOutput struct {
 	Now *time.Time
+}
+
+// BeginBackupInput is the input of BeginBackup.
+type BeginBackupInput struct {
+	WrappingKey    api.SensitiveBytes
+	WrappingKeyId  *string
+	WrappingParams api.SensitiveBytes
+}
+
+// BeginBackupOutput is the output of BeginBackup.
+type BeginBackupOutput struct {
+	BackupId *string
+	Revision *int64
+	Records  *int64
+	Header   api.SensitiveBytes
+	Cursor   *api.SensitiveString
 }
 
 // CreateAccountInput is the input of CreateAccount.
@@ -87,6 +181,54 @@ type DeleteAccountGuardrailInput struct {
 
 // DeleteAccountGuardrailOutput is the output of DeleteAccountGuardrail.
 type DeleteAccountGuardrailOutput struct {
+}
+
+// DescribeEraseInput is the input of DescribeErase.
+type DescribeEraseInput struct {
+}
+
+// DescribeEraseOutput is the output of DescribeErase.
+type DescribeEraseOutput struct {
+	DeploymentId  *string
+	RootKey       *RootKey
+	CannotDestroy *string
+	Erasure       *Erasure
+}
+
+// DescribeKeyringInput is the input of DescribeKeyring.
+type DescribeKeyringInput struct {
+}
+
+// DescribeKeyringOutput is the output of DescribeKeyring.
+type DescribeKeyringOutput struct {
+	DeploymentId *string
+	RootKey      *RootKey
+	Keys         []KeyringKey
+	Done         *int64
+	Total        *int64
+}
+
+// DescribeRotationInput is the input of DescribeRotation.
+type DescribeRotationInput struct {
+	SecretId string
+}
+
+// DescribeRotationOutput is the output of DescribeRotation.
+type DescribeRotationOutput struct {
+	Summary   *RotationSummary
+	Current   *Rotation
+	Rotations []Rotation
+}
+
+// DropRotationInput is the input of DropRotation.
+type DropRotationInput struct {
+	SecretId string
+}
+
+// DropRotationOutput is the output of DropRotation.
+type DropRotationOutput struct {
+	ARN  *string
+	Name *string
 }
 
 // ExplainAccessInput is the input of ExplainAccess.
@@ -142,6 +284,19 @@ type ListAccountsOutput struct {
 	NextToken *string
 }
 
+// ListRotationsInput is the input of ListRotations.
+type ListRotationsInput struct {
+	Failing    *bool
+	MaxResults *int32
+	NextToken  *string
+}
+
+// ListRotationsOutput is the output of ListRotations.
+type ListRotationsOutput struct {
+	Rotations []RotationSummary
+	NextToken *string
+}
+
 // PutAccountGuardrailInput is the input of PutAccountGuardrail.
 type PutAccountGuardrailInput struct {
 	Account        string
@@ -150,6 +305,90 @@ type PutAccountGuardrailInput struct {
 
 // PutAccountGuardrailOutput is the output of PutAccountGuardrail.
 type PutAccountGuardrailOutput struct {
+}
+
+// ReadBackupInput is the input of ReadBackup.
+type ReadBackupInput struct {
+	BackupId      string
+	Header        api.SensitiveBytes
+	Cursor        api.SensitiveString
+	WrappingKey   api.SensitiveBytes
+	WrappingKeyId *string
+}
+
+// ReadBackupOutput is the output of ReadBackup.
+type ReadBackupOutput struct {
+	Frame   api.SensitiveBytes
+	Cursor  *api.SensitiveString
+	Records *int64
+	Bytes   *int64
+}
+
+// RehearseRotationInput is the input of RehearseRotation.
+type RehearseRotationInput struct {
+	SecretId           string
+	ClientRequestToken *string
+}
+
+// RehearseRotationOutput is the output of RehearseRotation.
+type RehearseRotationOutput struct {
+	ARN       *string
+	Name      *string
+	VersionId *string
+}
+
+// RetryRotationInput is the input of RetryRotation.
+type RetryRotationInput struct {
+	SecretId string
+}
+
+// RetryRotationOutput is the output of RetryRotation.
+type RetryRotationOutput struct {
+	ARN       *string
+	Name      *string
+	VersionId *string
+}
+
+// RollBackRotationInput is the input of RollBackRotation.
+type RollBackRotationInput struct {
+	SecretId           string
+	ClientRequestToken *string
+}
+
+// RollBackRotationOutput is the output of RollBackRotation.
+type RollBackRotationOutput struct {
+	ARN       *string
+	Name      *string
+	VersionId *string
+}
+
+// RotateKeyringInput is the input of RotateKeyring.
+type RotateKeyringInput struct {
+}
+
+// RotateKeyringOutput is the output of RotateKeyring.
+type RotateKeyringOutput struct {
+	Key *KeyringKey
+}
+
+// RotateRootKeyInput is the input of RotateRootKey.
+type RotateRootKeyInput struct {
+}
+
+// RotateRootKeyOutput is the output of RotateRootKey.
+type RotateRootKeyOutput struct {
+	RootKey *RootKey
+}
+
+// StartEraseInput is the input of StartErase.
+type StartEraseInput struct {
+	DeploymentId         string
+	FormerRootKeyHandled *bool
+}
+
+// StartEraseOutput is the output of StartErase.
+type StartEraseOutput struct {
+	Erasure *Erasure
 }
 
 // WhoCanInput is the input of WhoCan.

@@ -63,7 +63,11 @@ func emitCodes(b *bytes.Buffer, s *service) {
 	emitImports(b, "arca/internal/api")
 	b.WriteString("// The error codes of the service.\nvar (\n")
 	for _, e := range s.errors {
-		fmt.Fprintf(b, "%s = &api.Code{Name: %q, Status: %d}\n", e.name, e.name, e.status)
+		fmt.Fprintf(b, "%s = &api.Code{Name: %q, Status: %d", e.name, e.name, e.status)
+		if e.member != "" {
+			fmt.Fprintf(b, ", Member: %q", e.member)
+		}
+		b.WriteString("}\n")
 	}
 	b.WriteString(")\n")
 	if len(s.common) > 0 {
@@ -214,6 +218,12 @@ func emitShapes(b *bytes.Buffer, s *service) {
 					if f.plain {
 						body.WriteString(", Plain: true")
 					}
+					if f.place.word != "" {
+						fmt.Fprintf(&body, ", Place: api.%s", places[f.place.word])
+					}
+					if f.place.name != "" {
+						fmt.Fprintf(&body, ", WireName: %q", f.place.name)
+					}
 					body.WriteString("},\n")
 				}
 				body.WriteString("}")
@@ -233,6 +243,10 @@ func emitShapes(b *bytes.Buffer, s *service) {
 var kindNames = map[string]string{
 	"string": "String", "blob": "Blob", "bool": "Boolean", "integer": "Integer", "long": "Long",
 	"time": "Timestamp", "list": "List", "map": "Map", "struct": "Structure",
+}
+
+var places = map[string]string{
+	"uri": "InPath", "query": "InQuery", "header": "InHeader", "payload": "AsBody", "status": "AsStatus",
 }
 
 func quote(s string) string {
@@ -257,6 +271,9 @@ func emitOperations(b *bytes.Buffer, s *service) {
 	if s.errorText != "" {
 		fmt.Fprintf(b, "ErrorMember: %q,\n", s.errorText)
 	}
+	if s.throttled != "" {
+		fmt.Fprintf(b, "Throttled: %s,\n", s.throttled)
+	}
 	b.WriteString("Operations: []*api.Operation{\n")
 	for _, op := range s.ops {
 		fmt.Fprintf(b, "Op%s,\n", op.name)
@@ -273,10 +290,22 @@ func emitOperations(b *bytes.Buffer, s *service) {
 		if op.recorded {
 			b.WriteString("Recorded: true,\n")
 		}
+		if op.slow {
+			b.WriteString("Slow: true,\n")
+		}
 		if !op.result {
 			b.WriteString("NoResult: true,\n")
 		}
-		fmt.Fprintf(b, "Input: shape%sInput,\nOutput: shape%sOutput,\n", op.name, op.name)
+		if op.event != "" {
+			fmt.Fprintf(b, "EventName: %q,\n", op.event)
+		}
+		if h := op.http; h.method != "" {
+			fmt.Fprintf(b, "Method: %q,\nPath: %q,\nStatus: %d,\n", h.method, h.path, h.status)
+			if h.limit != 0 {
+				fmt.Fprintf(b, "MaxBody: %d,\n", h.limit)
+			}
+		}
+		fmt.Fprintf(b, "Input: shape%s,\nOutput: shape%s,\n", op.in.name, op.out.name)
 		if len(op.errors) > 0 {
 			fmt.Fprintf(b, "Errors: []*api.Code{%s},\n", strings.Join(op.errors, ", "))
 		}

@@ -171,3 +171,85 @@ op Touch
 		}
 	}
 }
+
+// TestRESTService reads what only descriptions of REST-JSON services have.
+func TestRESTService(t *testing.T) {
+	head := strings.Replace(strings.Replace(header, "json1.1", "restjson", 1), "  target   X\n", "", 1) + "error Odd 409 message\n"
+	const good = `
+struct Thing
+  A string
+op Put slow
+  http PUT /2020-01-01/things/{Name}/{Part} 201 5000
+  event Put20200101
+  in   Name! string uri | Part! string uri | Keys list<string> query keys
+       Kind string header X-Kind | Data blob payload
+  out  = Thing
+op Get readonly
+  http GET /2020-01-01/things/{Name} 200
+  in   Name! string uri | Most integer query max
+  out  Code integer plain status | Kind string header X-Kind | Data blob payload
+  err  Odd
+`
+	svc, err := parse("x.api", head+good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := emit(svc, "x.api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, parts := range map[string][]string{
+		"codes.go": {`{Name: "Odd", Status: 409, Member: "message"}`},
+		"operations.go": {
+			`Slow:      true`, `EventName: "Put20200101"`, `Method:    "PUT"`, `Path:      "/2020-01-01/things/{Name}/{Part}"`, "Status:    201", "MaxBody:   5000",
+			"Input:     shapePutInput", "Output:    shapeThing",
+		},
+		"shapes.go": {
+			`{Name: "Keys", Index: 2, Shape: shapePutInputKeys, Place: api.InQuery, WireName: "keys"}`, `Place: api.InHeader, WireName: "X-Kind"}`,
+			"Place: api.AsBody}", "Place: api.AsStatus}", "Required: true, Place: api.InPath}",
+		},
+	} {
+		for _, part := range parts {
+			if !strings.Contains(string(files[file]), part) {
+				t.Errorf("%s lacks %s:\n%s", file, part, files[file])
+			}
+		}
+	}
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"no path", "  http GET /2020-01-01/things/{Name} 200\n", "", "belongs to restjson"},
+		{"two paths", "  event Put20200101\n", "  http GET /x 200\n", "given twice"},
+		{"other method", "http GET", "http PATCH", "bad http line"},
+		{"relative path", "http GET /", "http GET ", "bad http line"},
+		{"status of an error", "{Name} 200", "{Name} 404", "bad status"},
+		{"no size", " 5000", " none", "bad size"},
+		{"member of the path that is missing", "/{Part}", "", "the path has the members"},
+		{"path member that may be absent", "Part! string uri", "Part string uri", "cannot stand in the input as uri"},
+		{"list in a header", "Keys list<string> query keys", "Keys list<string> header keys", "cannot stand in the input as header"},
+		{"map in the query", "Keys list<string> query keys", "Keys map<string, string> query keys", "cannot stand in the input as query"},
+		{"string as payload", "Data blob payload\n  out  =", "Data string payload\n  out  =", "cannot stand in the input as payload"},
+		{"status in the input", "Most integer query max", "Most integer status", "cannot stand in the input as status"},
+		{"query in the output", "Kind string header X-Kind | Data blob payload\n  err", "Kind string query k\n  err", "cannot stand in the output as query"},
+		{"status of another kind", "Code integer plain status", "Code string status", "cannot stand in the output as status"},
+		{"output that is no structure", "= Thing", "= Things", "structure Things is not declared"},
+		{"event without a name", "event Put20200101", "event", "event needs one name"},
+		{"throttled by nothing", "struct Thing", "service x\n  throttled Busy\nstruct Thing", "error Busy is not declared"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(good, tt.old, tt.new, 1)
+			if text == good {
+				t.Fatalf("%q is not there", tt.old)
+			}
+			if _, err := parse("x.api", head+text); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("parse() = %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+	_, err = parse("x.api", header+"op Do\n  http GET /2020-01-01/x 200\n  in\n  out\n")
+	if err == nil || !strings.Contains(err.Error(), "belongs to restjson") {
+		t.Errorf("a path in json1.1: %v", err)
+	}
+	_, err = parse("x.api", header+"op Do\n  in A string query a\n  out\n")
+	if err == nil || !strings.Contains(err.Error(), "cannot stand in the input as query") {
+		t.Errorf("a place in json1.1: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,16 +16,26 @@ import (
 //	                        eventSource), internal (the code of an unexpected failure),
 //	                        errortext (the member of a JSON error with its text, if not
 //	                        Message),
+//	                        throttled (the code for a caller that sends too much, if not
+//	                        the protocol's),
 //	                        common (codes of package api that the service answers with
 //	                        although its model does not list them)
-//	error NAME STATUS
+//	error NAME STATUS [MEMBER]
+//	                        MEMBER carries the text, if not errortext
 //	type NAME TYPE
 //	struct NAME             then lines of members
-//	op NAME [readonly] [unsigned] [recorded]
+//	op NAME [readonly] [unsigned] [recorded] [slow]
 //	                        then the sections in, out (members) and err (code names);
 //	                        unsigned: anybody may call it; recorded: audit records show
-//	                        the answer although it is readonly. A Query operation without
-//	                        the section out has no result element in its answers
+//	                        the answer although it is readonly; slow: it may take minutes,
+//	                        by waiting for somebody's program. A Query operation without
+//	                        the section out has no result element in its answers. The
+//	                        section "out = NAME" has that structure for the output, and
+//	                        "event NAME" is CloudTrail's eventName, if not the op's NAME.
+//	                        A restjson operation begins with the section
+//	                        http METHOD PATH STATUS [BYTES]
+//	                        where PATH has {MEMBER} for members marked uri, and BYTES is
+//	                        how large its body may be, if not the server's usual limit
 //
 // Members are NAME TYPE, or NAME! TYPE when required, parted by | or by the line's
 // end. A TYPE is string, blob, bool, integer, long, time, list<TYPE>,
@@ -35,12 +46,15 @@ import (
 //	quiet      error texts do not repeat the value
 //	token      the client library fills it with a fresh UUID when absent
 //	plain      AWS cannot tell absent from zero: audit records always show it
+//	uri, query NAME, header NAME, payload, status
+//	           restjson: the member stands in the path, in the URL or in a header under
+//	           NAME, is the body, or is the status of the answer
 //	pattern `RE`   as AWS publishes it: Java's, of which \uXXXX is translated
 //	enum A B C (last)
 
 // service is a parsed description.
 type service struct {
-	name, pkg, target, namespace, version, protocol, events, internal, errorText string
+	name, pkg, target, namespace, version, protocol, events, internal, errorText, throttled string
 
 	common []string
 	errors []errorCode
@@ -52,6 +66,7 @@ type service struct {
 type errorCode struct {
 	name   string
 	status int
+	member string
 }
 
 type operation struct {
@@ -59,9 +74,19 @@ type operation struct {
 	readOnly bool
 	unsigned bool
 	recorded bool
+	slow     bool
 	result   bool // has the section out
 	in, out  *typ
+	same     string // name of the structure that is the output
 	errors   []string
+	event    string
+	http     route
+}
+
+// route is how restjson names an operation.
+type route struct {
+	method, path  string
+	status, limit int
 }
 
 // typ is one type expression. A reference to a declared type has only ref set
@@ -79,6 +104,7 @@ type typ struct {
 	quiet          bool
 	// Marks of the member written together with the type; members takes them over.
 	token, plain bool
+	place        place
 	fields       []field
 	doc          string
 	line         int
@@ -90,7 +116,11 @@ type field struct {
 	required bool
 	token    bool
 	plain    bool
+	place    place
 }
+
+// place is where restjson puts a member; the zero value is the JSON body.
+type place struct{ word, name string }
 
 type parser struct {
 	file    string
@@ -176,14 +206,18 @@ func (p *parser) declaration(toks []string) error {
 		p.svc.name = name
 		p.section = p.serviceLine
 	case "error":
-		if len(rest) != 1 {
+		if len(rest) != 1 && len(rest) != 2 {
 			return fmt.Errorf("error %s needs its status", name)
 		}
 		status, err := strconv.Atoi(rest[0])
 		if err != nil || status < 400 || status > 599 {
 			return fmt.Errorf("error %s: bad status %q", name, rest[0])
 		}
-		p.svc.errors = append(p.svc.errors, errorCode{name, status})
+		code := errorCode{name: name, status: status}
+		if len(rest) == 2 {
+			code.member = rest[1]
+		}
+		p.svc.errors = append(p.svc.errors, code)
 	case "type":
 		t, rest, err := p.typeExpr(rest)
 		if err != nil {
@@ -210,6 +244,8 @@ func (p *parser) declaration(toks []string) error {
 				op.unsigned = true
 			case "recorded":
 				op.recorded = true
+			case "slow":
+				op.slow = true
 			default:
 				return fmt.Errorf("unexpected %q", w)
 			}
@@ -230,7 +266,7 @@ func (p *parser) serviceLine(toks []string) error {
 	dst, ok := map[string]*string{
 		"package": &p.svc.pkg, "target": &p.svc.target, "namespace": &p.svc.namespace,
 		"version": &p.svc.version, "protocol": &p.svc.protocol, "events": &p.svc.events,
-		"internal": &p.svc.internal, "errortext": &p.svc.errorText,
+		"internal": &p.svc.internal, "errortext": &p.svc.errorText, "throttled": &p.svc.throttled,
 	}[toks[0]]
 	if !ok || len(toks) != 2 {
 		return fmt.Errorf("bad service line %q", strings.Join(toks, " "))
@@ -245,8 +281,23 @@ func (p *parser) operationLines(op *operation) func([]string) error {
 	section := ""
 	return func(toks []string) error {
 		switch toks[0] {
-		case "in", "out", "err":
+		case "in", "err":
 			section, toks = toks[0], toks[1:]
+		case "out":
+			section, toks = toks[0], toks[1:]
+			if len(toks) == 2 && toks[0] == "=" {
+				section, op.result, op.same = "", true, toks[1]
+				return nil
+			}
+		case "event":
+			if len(toks) != 2 {
+				return fmt.Errorf("event needs one name")
+			}
+			section, op.event = "", toks[1]
+			return nil
+		case "http":
+			section = ""
+			return op.http.parse(toks[1:])
 		}
 		switch section {
 		case "in":
@@ -260,6 +311,27 @@ func (p *parser) operationLines(op *operation) func([]string) error {
 		}
 		return fmt.Errorf("%q before in, out or err", toks[0])
 	}
+}
+
+var methods = []string{"GET", "PUT", "POST", "DELETE"}
+
+func (r *route) parse(toks []string) (err error) {
+	if r.method != "" {
+		return fmt.Errorf("http is given twice")
+	}
+	if len(toks) != 3 && len(toks) != 4 || !slices.Contains(methods, toks[0]) || toks[1][0] != '/' {
+		return fmt.Errorf("bad http line %q", strings.Join(toks, " "))
+	}
+	r.method, r.path = toks[0], toks[1]
+	if r.status, err = strconv.Atoi(toks[2]); err != nil || r.status < 200 || r.status > 299 {
+		return fmt.Errorf("bad status %q", toks[2])
+	}
+	if len(toks) == 4 {
+		if r.limit, err = strconv.Atoi(toks[3]); err != nil || r.limit < 1 {
+			return fmt.Errorf("bad size %q", toks[3])
+		}
+	}
+	return nil
 }
 
 func (p *parser) members(t *typ, toks []string) error {
@@ -285,7 +357,7 @@ func (p *parser) members(t *typ, toks []string) error {
 				return fmt.Errorf("member %s is described twice", name)
 			}
 		}
-		t.fields = append(t.fields, field{name: name, typ: ft, required: required, token: ft.token, plain: ft.plain})
+		t.fields = append(t.fields, field{name: name, typ: ft, required: required, token: ft.token, plain: ft.plain, place: ft.place})
 	}
 	return nil
 }
@@ -341,6 +413,11 @@ func (p *parser) typeExpr(toks []string) (*typ, []string, error) {
 			t.token = true
 		case w == "plain" && (t.kind == "bool" || t.kind == "integer" || t.kind == "long"):
 			t.plain = true
+		case w == "uri" || w == "payload" || w == "status":
+			t.place = place{word: w}
+		case (w == "query" || w == "header") && len(toks) > 1:
+			toks = toks[1:]
+			t.place = place{w, toks[0]}
 		case w == "sensitive" && t.ref == "":
 			t.sensitive = true
 		case w == "quiet" && t.ref == "":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -34,6 +35,9 @@ func (s *service) resolve() error {
 	if (s.protocol == "query") != (s.namespace != "") {
 		return fmt.Errorf("a namespace belongs to query and to nothing else")
 	}
+	if s.throttled != "" && !s.hasCode(s.throttled) {
+		return fmt.Errorf("error %s is not declared", s.throttled)
+	}
 	// Declared types first, so that inline ones find their names taken.
 	for _, t := range slices.Clone(s.types) {
 		if t.ref != "" {
@@ -44,13 +48,23 @@ func (s *service) resolve() error {
 		}
 	}
 	for _, op := range s.ops {
-		for _, t := range []*typ{op.in, op.out} {
+		declare := []*typ{op.in, op.out}
+		if op.same != "" {
+			if op.out = s.byName[op.same]; op.out == nil || op.out.kind != "struct" {
+				return fmt.Errorf("op %s: structure %s is not declared", op.name, op.same)
+			}
+			declare = declare[:1]
+		}
+		for _, t := range declare {
 			if err := s.resolveParts(t); err != nil {
 				return fmt.Errorf("op %s: %w", op.name, err)
 			}
 			if err := s.declare(t); err != nil {
 				return err
 			}
+		}
+		if err := s.checkPlaces(op); err != nil {
+			return fmt.Errorf("op %s: %w", op.name, err)
 		}
 		for _, e := range op.errors {
 			if !s.hasCode(e) {
@@ -62,6 +76,65 @@ func (s *service) resolve() error {
 		return fmt.Errorf("error %s is not declared", s.internal)
 	}
 	slices.SortFunc(s.ops, func(a, b *operation) int { return strings.Compare(a.name, b.name) })
+	return nil
+}
+
+var pathMember = regexp.MustCompile(`\{([^{}/]*)\}`)
+
+// checkPlaces holds an operation to what the codec for restjson can read and write.
+func (s *service) checkPlaces(op *operation) error {
+	rest := s.protocol == "restjson"
+	if rest != (op.http.method != "") {
+		return fmt.Errorf("the section http belongs to restjson and to nothing else")
+	}
+	var inPath []string
+	for _, m := range pathMember.FindAllStringSubmatch(op.http.path, -1) {
+		inPath = append(inPath, m[1])
+	}
+	var marked []string
+	for _, f := range op.in.fields {
+		ok := rest
+		switch f.place.word {
+		case "":
+			ok = true
+		case "uri":
+			marked = append(marked, f.name)
+			ok = ok && f.typ.kind == "string" && f.required
+		case "query":
+			list := f.typ.kind == "list" && f.typ.elem.kind == "string"
+			ok = ok && (list || f.typ.kind == "string" || f.typ.kind == "integer")
+		case "header":
+			ok = ok && f.typ.kind == "string" && !f.required
+		case "payload":
+			ok = ok && f.typ.kind == "blob"
+		default:
+			ok = false
+		}
+		if !ok {
+			return fmt.Errorf("member %s cannot stand in the input as %s", f.name, f.place.word)
+		}
+	}
+	for _, f := range op.out.fields {
+		ok := rest && !f.required
+		switch f.place.word {
+		case "":
+			ok = true
+		case "header":
+			ok = ok && f.typ.kind == "string"
+		case "payload":
+			ok = ok && f.typ.kind == "blob"
+		case "status":
+			ok = ok && f.typ.kind == "integer"
+		default:
+			ok = false
+		}
+		if !ok {
+			return fmt.Errorf("member %s cannot stand in the output as %s", f.name, f.place.word)
+		}
+	}
+	if slices.Sort(marked); !slices.Equal(slices.Sorted(slices.Values(inPath)), marked) {
+		return fmt.Errorf("the path has the members %v, but %v are marked uri", inPath, marked)
+	}
 	return nil
 }
 
