@@ -1,5 +1,6 @@
 // Package egress fetches URLs that tenants chose, such as those of OpenID Connect
-// issuers, without letting them reach the server's neighbours.
+// issuers, without letting them reach the server's neighbours. For protocols of
+// databases it makes connections by the same rules.
 //
 // It promises that a request leaves over https only, that it is sent to one server
 // and to nobody whom that server names (no redirects, no proxy of the environment),

@@ -18,6 +18,7 @@ import (
 	"arca/internal/api"
 	"arca/internal/api/smapi"
 	"arca/internal/audit"
+	"arca/internal/audittest"
 	"arca/internal/call"
 	"arca/internal/envelope"
 	"arca/internal/iam"
@@ -84,9 +85,14 @@ func (b *bed) verify(v *store.Snap, report func(problem string)) {
 // everyCommit runs do with each of its commits failing in every way, and repeated
 // after an error as a client repeats it. The whole store is checked after each run.
 func everyCommit(t *testing.T, setup func(t *testing.T, b *bed), do func(t *testing.T, b *bed) error, verify func(t *testing.T, b *bed)) {
+	everyCommitWith(t, func(*secrets.Config) {}, setup, do, verify)
+}
+
+func everyCommitWith(t *testing.T, set func(*secrets.Config), setup func(t *testing.T, b *bed), do func(t *testing.T, b *bed) error, verify func(t *testing.T, b *bed)) {
 	storetest.EveryCommit(t, storetest.Scenario[*bed]{
 		Attach: func(st *store.Store) *bed {
 			b := &bed{now: bedStart, store: st}
+			set(&b.config)
 			b.attach(st)
 			return b
 		},
@@ -103,28 +109,15 @@ func everyCommit(t *testing.T, setup func(t *testing.T, b *bed), do func(t *test
 
 // start opens the audit log and registers the operations on a dispatcher.
 func (b *bed) start(t testing.TB) {
-	log, err := audit.Open(audit.Config{Dir: b.logDir, Node: b.store.NodeID(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := audittest.Open(t, audit.Config{Dir: b.logDir, Node: b.store.NodeID()})
 	b.log = log
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- log.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("audit log: %v", err)
-		}
-		_ = log.Close()
-	})
 	b.dispatcher = call.New(call.Config{Store: b.store, Log: log, Authorize: b.authorize, Logger: slog.New(slog.DiscardHandler)})
 	b.svc.Register(b.dispatcher)
 	b.iam.Register(b.dispatcher)
 	b.kms.Register(b.dispatcher)
 	for _, account := range []string{bedAccount, otherAccount} {
 		secret := envelope.NewPlaintext([]byte("secret of " + account))
-		if err := b.iam.EnsureRoot(ctx, bedStart, account, "account"+account, "ROOT"+account, secret); err != nil {
+		if err := b.iam.EnsureRoot(context.Background(), bedStart, account, "account"+account, "ROOT"+account, secret); err != nil {
 			t.Fatal(err)
 		}
 	}

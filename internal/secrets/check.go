@@ -3,6 +3,7 @@ package secrets
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"arca/internal/call"
 	"arca/internal/envelope"
@@ -58,6 +59,46 @@ func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem 
 		report("check of secret values was interrupted: " + err.Error())
 	case values != 0:
 		report(fmt.Sprintf("%+d values compared with what versions have", -values))
+	}
+	s.checkRotations(ctx, v, report)
+}
+
+// checkRotations looks at jobs and histories, which hang under secrets that rotate.
+func (s *Service) checkRotations(ctx context.Context, v *store.Snap, report func(problem string)) {
+	err := s.jobs.Walk(ctx, v, func(j *RotationJob) error {
+		sec, ok := s.secrets.Get(v, store.Key{Scope: scopeOf(j.Account, j.Region), Parent: j.UID.String()})
+		switch {
+		case !ok:
+			report(fmt.Sprintf("rotation of secret %s, which does not exist", j.UID))
+		case sec.Rotation == nil:
+			report(fmt.Sprintf("secret %s: it rotates, and rotation was never set up", j.UID))
+		case !slices.Contains(j.Kind.steps(), j.Step) && j.Kind != Rehearsal:
+			report(fmt.Sprintf("secret %s: its rotation is at the step %q", j.UID, j.Step))
+		case len(j.Runs) > maxRotationRuns:
+			report(fmt.Sprintf("secret %s: its rotation remembers %d runs", j.UID, len(j.Runs)))
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		report("check of rotations was interrupted: " + err.Error())
+		return
+	}
+	histories := 0
+	err = s.histories.Walk(ctx, v, func(h *RotationHistory) error {
+		histories++
+		if len(h.Rotations) > maxPastRotations {
+			report(fmt.Sprintf("a history of %d rotations", len(h.Rotations)))
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		report("check of rotation histories was interrupted: " + err.Error())
+		return
+	}
+	rotated := 0
+	s.secrets.Ascend(v, indexRotated, "", func(string, *Secret) bool { rotated++; return true })
+	if histories > rotated {
+		report(fmt.Sprintf("%d histories of rotations for %d secrets that rotate", histories, rotated))
 	}
 }
 
@@ -146,6 +187,28 @@ func (s *Service) checkValue(ctx context.Context, v *store.Snap, owner *call.Cal
 		}
 	}
 	return nil
+}
+
+// openOwn opens a value as its own account would, with whichever of its keys can be used,
+// and asks nobody. What it returns must not leave the process.
+func (s *Service) openOwn(ctx context.Context, v *store.Snap, owner *call.Call, sec *Secret, ver *Version) (envelope.Plaintext, error) {
+	p, err := s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
+	if err != nil {
+		return envelope.Plaintext{}, err
+	}
+	encCtx := encryptionContext(sec.ARN(), ver.ID)
+	err = fmt.Errorf("no key of version %s can be used", ver.ID)
+	for name, wrapped := range wrappings(ver, p) {
+		key, kerr := s.wrapper(v, sec, name, wrapped)
+		if kerr != nil || key.State != kms.Enabled {
+			continue
+		}
+		var plain envelope.Plaintext
+		if plain, err = s.openWith(owner, key, p, wrapped, encCtx); err == nil {
+			return plain, nil
+		}
+	}
+	return envelope.Plaintext{}, err
 }
 
 func (s *Service) openWith(owner *call.Call, key *kms.Key, p *Payload, wrapped []byte, encCtx map[string]string) (envelope.Plaintext, error) {

@@ -2,6 +2,8 @@ package secrets_test
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 
 	"arca/internal/api"
@@ -34,7 +36,9 @@ func unprovoked(op, code string) string {
 		"CreateSecret PreconditionNotMetException":               managed,
 		"CreateSecret ResourceNotFoundException":                 "nothing needs to exist",
 		"DeleteResourcePolicy InvalidParameterException":         byWire,
+		"DescribeRotation InvalidParameterException":             byWire,
 		"DescribeSecret InvalidParameterException":               byWire,
+		"DropRotation InvalidParameterException":                 byWire,
 		"GetRandomPassword InternalServiceError":                 noStore,
 		"GetRandomPassword InvalidRequestException":              "all that can be wrong are parameters",
 		"GetResourcePolicy InvalidParameterException":            byWire,
@@ -46,6 +50,8 @@ func unprovoked(op, code string) string {
 		"ReplicateSecretToRegions InvalidParameterException":     byWire,
 		"RestoreSecret InvalidParameterException":                byWire,
 		"RestoreSecret InvalidRequestException":                  anyState,
+		"RetryRotation InvalidParameterException":                byWire,
+		"RollBackRotation InvalidParameterException":             byWire,
 		"StopReplicationToReplica InvalidParameterException":     byWire,
 		"UpdateSecret MalformedPolicyDocumentException":          noPolicy,
 		"UpdateSecret PreconditionNotMetException":               managed,
@@ -54,7 +60,9 @@ func unprovoked(op, code string) string {
 }
 
 func TestMain(m *testing.M) {
-	codes.Main(m, func() []*api.Operation { return smapi.Service.Operations }, unprovoked)
+	codes.Main(m, func() []*api.Operation {
+		return slices.AppendSeq(slices.Clone(smapi.Service.Operations), maps.Keys(rotationOperations()))
+	}, unprovoked)
 }
 
 // inputs is a request of every operation about the secret s.

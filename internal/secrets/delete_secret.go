@@ -95,6 +95,8 @@ func (s *Service) remove(tx *store.Tx, sec *Secret) {
 	s.names.Delete(tx, nameRecordKey(sec.scope(), sec.Name))
 	s.payloads.DeleteChildren(tx, sec.scope(), sec.UID.String())
 	s.access.DeleteChildren(tx, sec.scope(), sec.UID.String())
+	s.jobs.DeleteChildren(tx, sec.scope(), sec.UID.String())
+	s.histories.DeleteChildren(tx, sec.scope(), sec.UID.String())
 }
 
 func deleteOutput(sec *Secret, at Instant) *smapi.DeleteSecretOutput {

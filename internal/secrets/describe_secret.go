@@ -29,6 +29,10 @@ func (s *Service) DescribeSecret(ctx context.Context, c *call.Call, in *smapi.De
 			VersionIdsToStages: stageMap(sec.Versions),
 			CreatedDate:        sec.Created.pointer(),
 		}
+		if r := sec.Rotation; r != nil {
+			out.RotationEnabled, out.RotationLambdaARN, out.RotationRules = &r.Enabled, &r.LambdaARN, r.wireRules()
+			out.LastRotatedDate, out.NextRotationDate = r.dates()
+		}
 		return nil
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
+	"arca/internal/envelope"
 	"arca/internal/store"
 )
 
@@ -120,3 +121,13 @@ func (s *Service) SettleAll() { s.seen.settle(s.seen.unstored(), nil) }
 
 // MaxSeen is the most versions whose reads are kept in memory.
 const MaxSeen = maxSeen
+
+// EncryptionContext is what a version's value and data key are bound to.
+func EncryptionContext(arn, versionID string) map[string]string {
+	return encryptionContext(arn, versionID)
+}
+
+// OpenValue opens a value with its data key.
+func OpenValue(key *envelope.Key, sealed []byte, encCtx map[string]string) (envelope.Plaintext, error) {
+	return openValue(key, sealed, encCtx)
+}

@@ -184,6 +184,9 @@ func check(v *store.Snap, action string, id *identifier, sec *Secret, keys ...po
 	}
 	// A secret without replicas is its own primary.
 	ck.Keys = append(ck.Keys, contextKey("secretsmanager:SecretPrimaryRegion", sec.Region))
+	if r := sec.Rotation; r != nil {
+		ck.Keys = append(ck.Keys, contextKey("secretsmanager:resource/AllowRotationLambdaArn", r.LambdaARN))
+	}
 	ck.Keys = appendTagKeys(ck.Keys, sec.Tags)
 	return ck
 }

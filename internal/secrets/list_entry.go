@@ -8,7 +8,7 @@ import (
 // listEntry is what ListSecrets says of a secret: what DescribeSecret says, under
 // AWS's other name for the labels.
 func (s *Service) listEntry(v *store.Snap, sec *Secret) smapi.SecretListEntry {
-	return smapi.SecretListEntry{
+	e := smapi.SecretListEntry{
 		ARN:                    new(sec.ARN()),
 		Name:                   &sec.Name,
 		Description:            nonEmpty(sec.Description),
@@ -20,4 +20,9 @@ func (s *Service) listEntry(v *store.Snap, sec *Secret) smapi.SecretListEntry {
 		Tags:                   wireTags(sec.Tags),
 		SecretVersionsToStages: stageMap(sec.Versions),
 	}
+	if r := sec.Rotation; r != nil {
+		e.RotationEnabled, e.RotationLambdaARN, e.RotationRules = &r.Enabled, &r.LambdaARN, r.wireRules()
+		e.LastRotatedDate, e.NextRotationDate = r.dates()
+	}
+	return e
 }

@@ -21,9 +21,8 @@ func (s *Service) PutSecretValue(ctx context.Context, c *call.Call, in *smapi.Pu
 		if err != nil {
 			return err
 		}
-		if in.RotationToken != nil {
-			// It would let somebody else act for a running rotation, and none runs.
-			return smapi.InvalidParameterException.Errorf("The RotationToken doesn't belong to a rotation of this secret.")
+		if err := s.checkRotationToken(tx.Snap, sec, token, in.RotationToken); err != nil {
+			return err
 		}
 		if err := checkOwnAccount(c, sec, sec.KMSKeyID); err != nil {
 			return err
@@ -45,10 +44,12 @@ func (s *Service) PutSecretValue(ctx context.Context, c *call.Call, in *smapi.Pu
 			if err != nil {
 				return err
 			}
+			before := sec
 			sec = sec.clone()
 			if err := s.addVersion(ctx, tx, c, sec, token, val, in.VersionStages, key, keyName); err != nil {
 				return err
 			}
+			s.noteValue(tx, sec, before, c.Now)
 			sec.Changed = InstantOf(c.Now)
 			s.secrets.Put(tx, secretKey(sec), sec)
 		}

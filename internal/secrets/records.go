@@ -94,7 +94,11 @@ type Secret struct {
 	// of a call that made no version is recognised.
 	CreateToken string `cbor:"16,keyasint,omitempty"`
 
-	// 20-29 are kept for rotation: enabled, function ARN, rules, last and next date.
+	// Rotation is how the secret is rotated; nil until it has been set up. Formats 1 and 2
+	// have none.
+	Rotation *Rotation `cbor:"20,keyasint,omitempty"`
+
+	// 21-29 are kept for rotation.
 	// 30-39 are kept for replication: primary region, replicas and their state.
 	// 40-49 are kept for managed secrets: owning service, type, external rotation.
 }

@@ -15,6 +15,7 @@
 package secrets
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -72,6 +73,8 @@ type Config struct {
 	// OmitKeyEvents leaves out the audit records of KMS that uses of customers' keys get,
 	// as on AWS, beside those of the operations themselves.
 	OmitKeyEvents bool
+	// Function answers about rotation functions. nil: there are none.
+	Function FunctionCheck
 }
 
 // Service serves the operations of Secrets Manager.
@@ -92,12 +95,16 @@ type Service struct {
 	payloads *store.Table[Payload]
 	access   *store.Table[LastAccess]
 
+	function  FunctionCheck
+	jobs      *store.Table[RotationJob]
+	histories *store.Table[RotationHistory]
+
 	// seen holds the reads that are not in the access table yet.
 	seen accessLog
 }
 
 const (
-	secretFormat = 2 // 1 knew no former keys of a version
+	secretFormat = 3 // 1 knew no former keys of a version, 2 no rotation
 	nameFormat   = 1
 	valueFormat  = 2 // likewise
 	accessFormat = 1
@@ -130,6 +137,10 @@ func New(cfg Config) *Service {
 	s := &Service{
 		store: cfg.Store, kms: cfg.KMS, iam: cfg.IAM, quotas: cfg.Quotas.withDefaults(), log: cfg.Logger,
 		listOnlyDescribable: cfg.ListOnlyDescribable, omitKeyEvents: cfg.OmitKeyEvents, actions: secretActions(),
+		function: cfg.Function,
+	}
+	if s.function == nil {
+		s.function = func(context.Context, *call.Call, *store.Snap, string, string) error { return ErrFunction }
 	}
 	s.secrets = store.NewTable(cfg.Store, store.TableSpec[Secret]{
 		Name: "secret", Format: secretFormat,
@@ -147,8 +158,19 @@ func New(cfg Config) *Service {
 					emit(due.orderKey())
 				}
 			}},
+			{Name: indexRotation, Keys: func(r *Secret, emit func(string)) {
+				if at, ok := r.rotationDue(); ok {
+					emit(at.orderKey())
+				}
+			}},
+			{Name: indexRotated, Keys: func(r *Secret, emit func(string)) {
+				if r.Rotation != nil {
+					emit(nameKey(r.scope(), r.Name))
+				}
+			}},
 		},
 	})
+	s.attachRotation(cfg.Store)
 	s.names = store.NewTable(cfg.Store, store.TableSpec[SecretName]{Name: "secret-name", Format: nameFormat})
 	s.payloads = store.NewTable(cfg.Store, store.TableSpec[Payload]{
 		Name: "secret-value", Format: valueFormat, Child: true, InlineLimit: inlineValueBytes,
@@ -230,4 +252,5 @@ func (s *Service) Register(d *call.Dispatcher) {
 	call.Register(d, smapi.OpUpdateSecret, s.UpdateSecret)
 	call.Register(d, smapi.OpUpdateSecretVersionStage, s.UpdateSecretVersionStage)
 	call.Register(d, smapi.OpValidateResourcePolicy, s.ValidateResourcePolicy)
+	s.registerRotation(d)
 }

@@ -19,10 +19,6 @@ func TestUnsupportedOperations(t *testing.T) {
 		op *api.Operation
 		in func(id string) any
 	}{
-		{smapi.OpRotateSecret, func(id string) any {
-			return &smapi.RotateSecretInput{SecretId: id, ClientRequestToken: token(2), RotationLambdaARN: new("arn:x"), RotationRules: &smapi.RotationRulesType{}}
-		}},
-		{smapi.OpCancelRotateSecret, func(id string) any { return &smapi.CancelRotateSecretInput{SecretId: id} }},
 		{smapi.OpReplicateSecretToRegions, func(id string) any {
 			return &smapi.ReplicateSecretToRegionsInput{SecretId: id, AddReplicaRegions: regions}
 		}},
@@ -36,16 +32,9 @@ func TestUnsupportedOperations(t *testing.T) {
 			refused(t, b, tc.op, tc.in("s"), denial(tc.op.Name))
 		})
 	}
-	if got := b.describe(t, "s"); got.RotationEnabled != nil || got.RotationLambdaARN != nil || got.ReplicationStatus != nil {
+	if got := b.describe(t, "s"); got.ReplicationStatus != nil {
 		t.Errorf("a refused operation left traces: %+v", got)
 	}
-}
-
-func TestRotateSecretWithoutToken(t *testing.T) {
-	b := newBed(t)
-	b.create(t, "s")
-	refused(t, b, smapi.OpRotateSecret, &smapi.RotateSecretInput{SecretId: "s"},
-		"InvalidParameterException: You must provide a ClientRequestToken value. We recommend a UUID-type value.")
 }
 
 func TestRemoveRegionsFromReplication(t *testing.T) {

@@ -23,6 +23,7 @@ func (s *Service) UpdateSecret(ctx context.Context, c *call.Call, in *smapi.Upda
 			return err
 		}
 		defer val.wipe()
+		before := sec
 		sec = sec.clone()
 		out = &smapi.UpdateSecretOutput{ARN: new(sec.ARN()), Name: &sec.Name}
 		if in.Description != nil {
@@ -36,6 +37,7 @@ func (s *Service) UpdateSecret(ctx context.Context, c *call.Call, in *smapi.Upda
 			out.VersionId = in.ClientRequestToken
 		}
 		if added || in.Description != nil || in.KmsKeyId != nil {
+			s.noteValue(tx, sec, before, c.Now)
 			sec.Changed = InstantOf(c.Now)
 			s.secrets.Put(tx, secretKey(sec), sec)
 		}

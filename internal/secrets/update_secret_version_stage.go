@@ -21,6 +21,7 @@ func (s *Service) UpdateSecretVersionStage(ctx context.Context, c *call.Call, in
 			return err
 		}
 		out = &smapi.UpdateSecretVersionStageOutput{ARN: new(sec.ARN()), Name: &sec.Name}
+		before := sec
 		sec = sec.clone()
 		labels := countLabels(sec.Versions)
 		moved, err := moveLabel(sec.Versions, in.VersionStage, in.RemoveFromVersionId, in.MoveToVersionId)
@@ -30,6 +31,7 @@ func (s *Service) UpdateSecretVersionStage(ctx context.Context, c *call.Call, in
 		if err := s.checkLabelQuota(sec, labels); err != nil {
 			return err
 		}
+		s.noteValue(tx, sec, before, c.Now)
 		sec.Changed = InstantOf(c.Now)
 		s.secrets.Put(tx, secretKey(sec), sec)
 		return nil
