@@ -6,8 +6,9 @@
 //
 // Other comments say how a reader uses the block below: "serve" for a command that
 // stays, "file PATH" for the contents of a file, "in checkout" for a command that
-// belongs there. A block tagged text is what the block above prints, or a part of it;
-// … stands in it for what is different every time, within a line.
+// belongs there, "stopped" for one that needs the servers stopped. A block tagged text
+// is what the block above prints, or a part of it; … stands in it for what is different
+// every time, within a line.
 package docs_test
 
 import (
@@ -25,6 +26,7 @@ import (
 	"arca/internal/api"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
+	"arca/internal/api/lambdaapi"
 	"arca/internal/api/stsapi"
 	"arca/internal/iam"
 )
@@ -69,6 +71,9 @@ func TestBlocks(t *testing.T) {
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			t.Parallel()
 			r := newReader(t)
+			if filepath.Base(page) == "rotation.md" {
+				r.havePostgreSQL()
+			}
 			if filepath.Base(page) == "operations.md" {
 				// It is about a server that is installed, and stopped.
 				r.serveInstalled()
@@ -274,7 +279,7 @@ func TestMakeTargets(t *testing.T) {
 	named := 0
 	for _, page := range allPages(t) {
 		// In blocks and in code spans, not in prose ("make test data").
-		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(read(t, page), -1) {
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z0-9-]+)").FindAllStringSubmatch(read(t, page), -1) {
 			named++
 			if !regexp.MustCompile(`(?m)^` + m[1] + `:`).MatchString(makefile) {
 				t.Errorf("%s: there is no make %s", page, m[1])
@@ -287,7 +292,7 @@ func TestMakeTargets(t *testing.T) {
 }
 
 var (
-	arcaCommand = regexp.MustCompile("(?m)(?:^|[`(/])arca ((?:[a-z]+)(?: [a-z]+)*)([^`\n]*)")
+	arcaCommand = regexp.MustCompile("(?m)(?:^|[`(/])arca ((?:[a-z]+(?:-[a-z]+)*)(?: [a-z]+(?:-[a-z]+)*)*)([^`\n]*)")
 	longFlag    = regexp.MustCompile(`--[a-z][a-z-]+`)
 )
 
@@ -364,8 +369,9 @@ func section(t *testing.T, page, heading string) string {
 func TestOperations(t *testing.T) {
 	row := regexp.MustCompile(`(?m)^\| [^|]+ \| ([A-Z][^|]*) \|$`)
 	for page, services := range map[string][]*api.Service{
-		"access.md": {iamapi.Service, stsapi.Service},
-		"keys.md":   {kmsapi.Service},
+		"access.md":   {iamapi.Service, stsapi.Service},
+		"keys.md":     {kmsapi.Service},
+		"rotation.md": {lambdaapi.Service},
 	} {
 		var want, got []string
 		for _, service := range services {

@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"arca/internal/dbtest"
 )
 
 const (
@@ -96,6 +98,16 @@ func newReader(t *testing.T) *reader {
 	return r
 }
 
+// havePostgreSQL starts the server that a reader is asked to have.
+func (r *reader) havePostgreSQL() {
+	db := dbtest.PostgreSQL(r.t)
+	r.places = append(r.places,
+		"PGPORT=5432", "PGPORT="+strconv.Itoa(db.Port),
+		"PGUSER=postgres", "PGUSER="+db.User,
+		"PGPASSWORD=the-password-of-postgres", "PGPASSWORD="+db.Password,
+	)
+}
+
 func (r *reader) must(err error) {
 	r.t.Helper()
 	if err != nil {
@@ -140,10 +152,16 @@ func (r *reader) use(b block) string {
 		}
 		return ""
 	case isFile:
-		r.must(os.WriteFile(r.here("", path), []byte(text), 0o600))
+		if path = r.here("", path); !filepath.IsAbs(path) {
+			path = filepath.Join(r.dir, "work", path)
+		}
+		r.must(os.WriteFile(path, []byte(text), 0o600))
 		return ""
 	case b.how == "serve":
 		return r.serve(b, text)
+	case b.how == "stopped":
+		r.stopServers()
+		return r.shell(b, text)
 	case b.how == "in checkout":
 		return r.shell(b, "cd "+r.copyOfCheckout()+"\n"+text)
 	case b.how != "":
@@ -279,7 +297,8 @@ func (r *reader) serve(b block, text string) string {
 	out, err := os.Create(filepath.Join(r.dir, fmt.Sprintf("server-%d.out", n)))
 	r.must(err)
 	defer out.Close()
-	script := r.file(fmt.Sprintf("server-%d.sh", n), r.script(text))
+	// Its terminal is another one: what it exports is not brought back when it ends.
+	script := r.file(fmt.Sprintf("server-%d.sh", n), "set -euo pipefail\n. "+r.session()+"\n"+text+"\n")
 	s := &server{block: b, cmd: r.command(script), output: out.Name(), exited: make(chan error, 1)}
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	r.must(s.cmd.Start())

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and Go does not bring: Debian's AWS CLI and boto3,
-# Node.js with the JavaScript SDK, and the C compiler that Go's race detector links
-# with. Where it may not install, it says what is missing and fails. Quick when
-# everything is there.
+# Node.js with the JavaScript SDK, a software HSM, database servers, and the C compiler
+# that Go's race detector and PKCS#11 link with. Where it may not install, it says what
+# is missing and fails. Quick when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,12 +16,22 @@ fail() {
 missing_packages() {
 	[ -x /usr/bin/aws ] || echo awscli
 	/usr/bin/python3 -I -c 'import boto3' 2>/dev/null || echo python3-boto3
+	/usr/bin/python3 -I -c 'import pgdb' 2>/dev/null || echo python3-pygresql
+	/usr/bin/python3 -I -c 'import pymysql' 2>/dev/null || echo python3-pymysql
+	# What AWS's rotation functions for databases import.
+	/usr/bin/python3 -I -c 'import pgdb' 2>/dev/null || echo python3-pygresql
+	/usr/bin/python3 -I -c 'import pymysql' 2>/dev/null || echo python3-pymysql
 	command -v node >/dev/null || echo nodejs
 	command -v npm >/dev/null || echo npm
 	command -v cc >/dev/null || echo gcc
 	printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1 || echo libc6-dev
 	[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 	[ -x /usr/bin/systemd-analyze ] || echo systemd
+	# The tests start these by themselves, in temporary folders.
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
+	[ -x /usr/sbin/mariadbd ] || echo mariadb-server-core
+	command -v redis-server >/dev/null || echo redis-server
+	[ -e /usr/lib/softhsm/libsofthsm2.so ] && command -v softhsm2-util >/dev/null || echo softhsm2
 }
 
 install_packages() {
@@ -31,6 +41,13 @@ install_packages() {
 	if [ "$(id -u)" -ne 0 ]; then
 		sudo -n true 2>/dev/null || fail "missing: ${packages[*]}, and sudo does not work without a password; $byhand"
 		as_root=(sudo -n)
+	fi
+	# What the packages would start as services of this machine stays stopped.
+	local policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy
+		# shellcheck disable=SC2064 # as they are now
+		trap "${as_root[*]} rm -f $policy" EXIT
 	fi
 	local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get)
 	"${apt[@]}" update -q || fail "missing: ${packages[*]}, and apt-get update does not work"

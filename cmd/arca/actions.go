@@ -9,6 +9,7 @@ import (
 	"arca/internal/api"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
+	"arca/internal/api/lambdaapi"
 	"arca/internal/api/smapi"
 	"arca/internal/api/stsapi"
 )
@@ -17,16 +18,19 @@ import (
 // their operations, and what operations ask for besides or instead of their own name.
 func actions() []string {
 	var all []string
-	for _, service := range []*api.Service{smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service} {
+	for _, service := range []*api.Service{smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service} {
 		for _, op := range service.Operations {
-			if op == kmsapi.OpReEncrypt {
+			switch op {
+			case kmsapi.OpReEncrypt:
 				all = append(all, "kms:ReEncryptFrom", "kms:ReEncryptTo")
-				continue
+			case lambdaapi.OpInvoke:
+				all = append(all, "lambda:InvokeFunction")
+			default:
+				all = append(all, service.Name+":"+op.Name)
 			}
-			all = append(all, service.Name+":"+op.Name)
 		}
 	}
-	return append(all, "sts:SetSourceIdentity", "sts:TagSession")
+	return append(all, "iam:PassRole", "sts:SetSourceIdentity", "sts:TagSession")
 }
 
 // knownAction reports whether an action is one of the server's, or of a service that

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 // aws SERVICE OPERATION [MEMBER=VALUE...]: calls an operation of "iam" or
 // "secretsmanager" with the credentials of the environment, by default those of a
 // development server, and writes the answer to the file "answer". @FILE is the content
-// of a file. Negated, the call must fail.
+// of a file. MEMBER:=JSON is a member that is not a text. Negated, the call must fail.
 func callAWS(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: aws service operation [member=value...]")
@@ -66,8 +67,16 @@ func requestOf(ts *testscript.TestScript, service, operation string, members map
 		body = []byte(form.Encode())
 		header.Set("Content-Type", "application/x-www-form-urlencoded")
 	} else {
+		values := make(map[string]any)
+		for k, v := range members {
+			if name, ok := strings.CutSuffix(k, ":"); ok {
+				values[name] = json.RawMessage(v)
+			} else {
+				values[k] = v
+			}
+		}
 		var err error
-		body, err = json.Marshal(members)
+		body, err = json.Marshal(values)
 		ts.Check(err)
 		header.Set("Content-Type", "application/x-amz-json-1.1")
 		header.Set("X-Amz-Target", service+"."+operation)
@@ -76,6 +85,38 @@ func requestOf(ts *testscript.TestScript, service, operation string, members map
 	ts.Check(err)
 	req.Header = header
 	return req, body
+}
+
+// rotated SECRET STATE [N]: waits until the rotation of a secret is in a state and N
+// rotations have succeeded, by default one.
+func rotated(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: rotated secret state [n]")
+	}
+	want := 1
+	if len(args) > 2 {
+		var err error
+		want, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
+	var said []byte
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		said, _ = command(ts, []string{"rotation", "show", args[0], "--all", "--output", "json"}).Output() // an error is no answer
+		var answer rotationAnswer
+		if json.Unmarshal(said, &answer) != nil || answer.Summary.State != args[1] {
+			continue
+		}
+		n := 0
+		for _, r := range answer.Rotations {
+			if r.Outcome == "succeeded" {
+				n++
+			}
+		}
+		if n >= want {
+			return
+		}
+	}
+	ts.Fatalf("not %s with %d rotations:\n%s", args[1], want, said)
 }
 
 // pick FILE MEMBER VARIABLE: sets a variable to a member of the JSON object in a file,

@@ -118,26 +118,75 @@ func trusting(bundle string) (*http.Client, error) {
 	return &http.Client{Transport: t}, nil
 }
 
-// maxAnswerBytes bounds what a command reads from a server.
-const maxAnswerBytes = 1 << 20
+// noAnswerError says that nobody answered, or not to the end: the server may be
+// starting again.
+type noAnswerError struct{ error }
+
+func (e noAnswerError) Unwrap() error { return e.error }
+
+func isNoAnswer(err error) bool {
+	_, ok := errors.AsType[noAnswerError](err)
+	return ok
+}
+
+// maxAnswerBytes bounds what a command reads from a server. Parts of backups are the
+// largest answers.
+const maxAnswerBytes = 16 << 20
 
 // call sends one signed request of the service "arca" and decodes the answer.
 func (c *client) call(ctx context.Context, operation string, in, out any) error {
+	return c.callService(ctx, "arca", operation, in, out)
+}
+
+// callService is call for a service that speaks JSON as Arca's own does, and whose
+// operations are named after it.
+func (c *client) callService(ctx context.Context, service, operation string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", operation, err)
 	}
+	header := http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {service + "." + operation}}
+	resp, answer, err := c.send(ctx, service, http.MethodPost, "/", header, body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return json.Unmarshal(answer, out)
+	}
+	var e struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal(answer, &e) // what is not of that form has no type
+	return c.refusal(resp, answer, e.Type, e.Message)
+}
+
+// refusal is the error of an answer that is none, given the code and message found in it.
+func (c *client) refusal(resp *http.Response, answer []byte, code, message string) error {
+	switch {
+	case code == "" && bytes.Contains(answer, []byte("HTTP request to an HTTPS server")): // net/http's words
+		return fmt.Errorf("%s answered %s: write https://", c.endpoint, resp.Status)
+	case code == "":
+		return fmt.Errorf("%s answered %s: is it an Arca server?", c.endpoint, resp.Status)
+	case c.unset && (code == "UnrecognizedClientException" || code == "InvalidClientTokenId"):
+		return fmt.Errorf("%s: %s No credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), so those of a development server were tried", code, message)
+	}
+	return serviceError{code: code, message: message, status: resp.StatusCode}
+}
+
+// send makes one signed request to a service of the server and reads the answer,
+// whatever it says.
+func (c *client) send(ctx context.Context, service, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint+"/", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return nil, nil, fmt.Errorf("make request: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", "arca."+operation)
+	req.Header = header
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, c.creds, req, hex.EncodeToString(sum[:]), "arca", c.region, time.Now()); err != nil {
-		return fmt.Errorf("sign request: %w", err)
+	if err := v4.NewSigner().SignHTTP(ctx, c.creds, req, hex.EncodeToString(sum[:]), service, c.region, time.Now()); err != nil {
+		return nil, nil, fmt.Errorf("sign request: %w", err)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -149,29 +198,29 @@ func (c *client) call(ctx context.Context, operation string, in, out any) error 
 		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 			advice = "AWS_CA_BUNDLE names a file with certificates to trust, such as the server's tls.crt"
 		}
-		return fmt.Errorf("no answer from %s (%s): %w", c.endpoint, advice, err)
+		return nil, nil, noAnswerError{fmt.Errorf("no answer from %s (%s): %w", c.endpoint, advice, err)}
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("read answer of %s: %w", c.endpoint, err)
+		return nil, nil, noAnswerError{fmt.Errorf("read answer of %s: %w", c.endpoint, err)}
 	}
-	if resp.StatusCode == http.StatusOK {
-		return json.Unmarshal(answer, out)
+	return resp, answer, nil
+}
+
+// serviceError is a refusal by the server.
+type serviceError struct {
+	code, message string
+	status        int
+}
+
+func (e serviceError) Error() string { return e.code + ": " + e.message }
+
+// passing reports whether the same request may work a moment later: nobody answered,
+// or the server could not just then.
+func passing(err error) bool {
+	if refused, ok := errors.AsType[serviceError](err); ok {
+		return refused.status >= http.StatusInternalServerError || refused.code == "ThrottlingException"
 	}
-	var e struct {
-		Type    string `json:"__type"`
-		Message string `json:"message"`
-	}
-	switch {
-	case json.Unmarshal(answer, &e) == nil && e.Type != "":
-	case bytes.Contains(answer, []byte("HTTP request to an HTTPS server")): // net/http's words
-		return fmt.Errorf("%s answered %s: write https://", c.endpoint, resp.Status)
-	default:
-		return fmt.Errorf("%s answered %s: is it an Arca server?", c.endpoint, resp.Status)
-	}
-	if c.unset && e.Type == "UnrecognizedClientException" {
-		return fmt.Errorf("%s: %s No credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), so those of a development server were tried", e.Type, e.Message)
-	}
-	return errors.New(e.Type + ": " + e.Message)
+	return isNoAnswer(err)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func newDev(env *environment) *cobra.Command {
-	var dc app.DevConfig
+	dc := app.DevConfig{Version: version}
 	var logs logFlags
 	var welcome bool
 	cmd := &cobra.Command{
@@ -62,6 +62,8 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "test".`,
 	f.BoolVar(&dc.ExplainDenials, "explain-denials", false, "tell clients in AccessDenied errors which statement denied, or what was missing")
 	f.BoolVar(&dc.ListOnlyDescribable, "list-only-describable", false, "leave secrets that the caller may not describe out of ListSecrets")
 	f.StringSliceVar(&dc.Hosts, "host", nil, "further host `name` by which clients reach the server; may be repeated")
+	f.StringVar(&dc.EgressCAFile, "egress-ca-file", "", "`file` with certificates to trust besides the system's, for databases that rotation functions log in to")
+	f.BoolVar(&dc.RunFunctions, "run-functions", false, "run the code of functions, as processes under your own user id")
 	f.BoolVar(&welcome, "welcome", false, "store and read back a first secret, and print how to connect")
 	logs.add(cmd, "warn")
 	cmd.AddCommand(newClock(env))

@@ -40,15 +40,16 @@ func TestScripts(t *testing.T) {
 			return errors.Join(os.Mkdir(home, 0o700), os.MkdirAll(filepath.Join(e.WorkDir, "tmp"), 0o700))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"serve":  serve,
-			"said":   said,
-			"finish": finish,
-			"exits":  exits,
-			"get":    get,
-			"mode":   mode,
-			"aws":    callAWS,
-			"pick":   pick,
-			"expand": expand,
+			"serve":   serve,
+			"said":    said,
+			"finish":  finish,
+			"exits":   exits,
+			"get":     get,
+			"mode":    mode,
+			"aws":     callAWS,
+			"pick":    pick,
+			"expand":  expand,
+			"rotated": rotated,
 		},
 	})
 }
@@ -59,7 +60,7 @@ var update = flag.Bool("update", false, "rewrite the texts that scripts compare 
 var passedOn = []string{
 	"HOME", "PATH", "TMPDIR", "WORK", "XDG_STATE_HOME", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
 	"AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION", "AWS_CA_BUNDLE",
-	"ARCA_ROOT_ACCESS_KEY_ID", "ARCA_ROOT_SECRET_ACCESS_KEY", "ARCA_ROOT_PASSPHRASE",
+	"ARCA_ROOT_ACCESS_KEY_ID", "ARCA_ROOT_SECRET_ACCESS_KEY", "ARCA_ROOT_PASSPHRASE", "ARCA_NEW_ROOT_PASSPHRASE", "GODEBUG",
 }
 
 func command(ts *testscript.TestScript, args []string) *exec.Cmd {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -26,33 +27,41 @@ func (o *offline) add(cmd *cobra.Command) {
 	o.logs.add(cmd, "warn")
 }
 
-// with opens the data, runs fn and closes it.
-func (o *offline) with(ctx context.Context, env *environment, fn func(a *app.App) error) (err error) {
-	log, err := o.logs.logger(env.err)
-	if err != nil {
-		return err
+// given reports whether a flag names data.
+func (o *offline) given() bool { return o.config != "" || o.home != "" }
+
+// settings are what the data is opened with.
+func (o *offline) settings(env *environment) (cfg app.Config, given app.ServerSecrets, log *slog.Logger, err error) {
+	if log, err = o.logs.logger(env.err); err != nil {
+		return cfg, given, nil, err
 	}
 	if o.config != "" && o.home != "" {
-		return usageError{error: errors.New("--config and --data-dir name different data; give one of them")}
+		return cfg, given, nil, usageError{error: errors.New("--config and --data-dir name different data; give one of them")}
 	}
-	var cfg app.Config
 	if o.config != "" {
 		if cfg, err = readConfig(o.config); err != nil {
-			return err
+			return cfg, given, nil, err
 		}
 	} else {
 		if o.home == "" {
 			if o.home, err = stateHome(env.getenv); err != nil {
-				return err
+				return cfg, given, nil, err
 			}
 		}
 		cfg.DataDir = filepath.Join(o.home, "data")
 		cfg.RootKey.File = filepath.Join(o.home, "keys", "root.key")
+		cfg.Version = version
 		if err := cfg.Validate(); err != nil {
-			return err
+			return cfg, given, nil, err
 		}
 	}
-	given, err := serverSecrets(env.getenv)
+	given, err = serverSecrets(env.getenv)
+	return cfg, given, log, err
+}
+
+// with opens the data, runs fn and closes it.
+func (o *offline) with(ctx context.Context, env *environment, fn func(a *app.App) error) (err error) {
+	cfg, given, log, err := o.settings(env)
 	if err != nil {
 		return err
 	}

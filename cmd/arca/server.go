@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,7 +28,10 @@ start with its name; docs/configuration.md lists them all.
 The first start makes the root key and the root credentials of the first account, and
 says where they are. The environment can give the credentials instead:
 ARCA_ROOT_ACCESS_KEY_ID and ARCA_ROOT_SECRET_ACCESS_KEY; and the passphrase of the
-root key: ARCA_ROOT_PASSPHRASE.`,
+root key, ARCA_ROOT_PASSPHRASE, or the PIN of the token that holds it, ARCA_PKCS11_PIN.
+
+A root key that cannot be reached yet, in a KMS or a token, is waited for
+(root_key.wait_seconds); a wrong or missing one ends the start at once.`,
 		Example: "  arca server --config /etc/arca/arca.toml",
 		Args:    exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,7 +54,12 @@ root key: ARCA_ROOT_PASSPHRASE.`,
 				fmt.Fprintf(env.out, "%s is a good configuration\n", path)
 				return nil
 			}
+			thisBuild().log(log)
 			a, err := app.OpenServer(cmd.Context(), cfg, given, log)
+			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+				log.Info("stopped before the start was complete", "reason", err.Error())
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -105,6 +114,7 @@ func readConfig(path string) (cfg app.Config, err error) {
 		}
 		return cfg, fmt.Errorf("%s: %w", path, err)
 	}
+	cfg.Version = version
 	if err := cfg.Validate(); err != nil {
 		return cfg, fmt.Errorf("%s:\n%w", path, err)
 	}
@@ -116,6 +126,7 @@ func serverSecrets(getenv func(string) string) (app.ServerSecrets, error) {
 		AccessKeyID:     getenv("ARCA_ROOT_ACCESS_KEY_ID"),
 		SecretAccessKey: envelope.NewPlaintext([]byte(getenv("ARCA_ROOT_SECRET_ACCESS_KEY"))),
 		Passphrase:      envelope.NewPlaintext([]byte(getenv("ARCA_ROOT_PASSPHRASE"))),
+		PIN:             envelope.NewPlaintext([]byte(getenv("ARCA_PKCS11_PIN"))),
 	}
 	if (s.AccessKeyID == "") != (s.SecretAccessKey.Len() == 0) {
 		return s, errors.New("ARCA_ROOT_ACCESS_KEY_ID and ARCA_ROOT_SECRET_ACCESS_KEY go together; one of them is not set")

@@ -265,6 +265,13 @@ func TestManagementOnly(t *testing.T) {
 		{arcaapi.OpGetAccountGuardrail, &arcaapi.GetAccountGuardrailInput{Account: "tenant"}},
 		{arcaapi.OpPutAccountGuardrail, &arcaapi.PutAccountGuardrailInput{Account: "tenant", PolicyDocument: everything}},
 		{arcaapi.OpDeleteAccountGuardrail, &arcaapi.DeleteAccountGuardrailInput{Account: "tenant"}},
+		{arcaapi.OpBeginBackup, &arcaapi.BeginBackupInput{}},
+		{arcaapi.OpReadBackup, &arcaapi.ReadBackupInput{}},
+		{arcaapi.OpDescribeKeyring, &arcaapi.DescribeKeyringInput{}},
+		{arcaapi.OpRotateKeyring, &arcaapi.RotateKeyringInput{}},
+		{arcaapi.OpRotateRootKey, &arcaapi.RotateRootKeyInput{}},
+		{arcaapi.OpDescribeErase, &arcaapi.DescribeEraseInput{}},
+		{arcaapi.OpStartErase, &arcaapi.StartEraseInput{DeploymentId: b.store.DeploymentID()}},
 	}
 	admins := []call.Principal{b.user(t, root, "admin", everything), b.user(t, tenant, "admin", everything), tenant}
 	for _, p := range admins {

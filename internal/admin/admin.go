@@ -1,9 +1,10 @@
 // Package admin serves Arca's own operations: the development clock, accounts and
-// their guardrails, and questions about access.
+// their guardrails, questions about access, the keys that everything is sealed under,
+// and backups.
 //
 // Who may is decided by the authorizer, as for every operation: moving the clock,
-// accounts and guardrails belong to the root of the management account, and looking at
-// the clock to the root of any, whatever policies say.
+// accounts, guardrails, keys and backups belong to the root of the management account,
+// and looking at the clock to the root of any, whatever policies say.
 //
 // The clock moves what Arca dates: schedules, recovery windows, stored times. It
 // never moves what protects the connection: signatures, certificates and tokens
@@ -21,6 +22,7 @@ import (
 
 	"arca/internal/access"
 	"arca/internal/api/arcaapi"
+	"arca/internal/backup"
 	"arca/internal/call"
 	"arca/internal/iam"
 	"arca/internal/store"
@@ -92,6 +94,9 @@ type Config struct {
 	Clock  *Clock
 	IAM    *iam.Service
 	Access *access.Service
+	Keys   *Keys
+	// Version of this binary, for the headers of backups.
+	Version string
 }
 
 // Service serves the operations of arcaapi.
@@ -100,24 +105,37 @@ type Service struct {
 	clock  *Clock
 	iam    *iam.Service
 	access *access.Service
+	keys   *Keys
+
+	backups *backup.Maker
 }
 
 // New builds the service.
 func New(cfg Config) *Service {
-	return &Service{store: cfg.Store, clock: cfg.Clock, iam: cfg.IAM, access: cfg.Access}
+	return &Service{
+		store: cfg.Store, clock: cfg.Clock, iam: cfg.IAM, access: cfg.Access, keys: cfg.Keys,
+		backups: backup.NewMaker(cfg.Store, cfg.Version),
+	}
 }
 
 // Register adds the operations to a dispatcher.
 func (s *Service) Register(d *call.Dispatcher) {
 	call.Register(d, arcaapi.OpAdvanceClock, s.AdvanceClock)
+	call.Register(d, arcaapi.OpBeginBackup, s.BeginBackup)
 	call.Register(d, arcaapi.OpCreateAccount, s.CreateAccount)
 	call.Register(d, arcaapi.OpCreateRootAccessKey, s.CreateRootAccessKey)
 	call.Register(d, arcaapi.OpDeleteAccountGuardrail, s.DeleteAccountGuardrail)
+	call.Register(d, arcaapi.OpDescribeErase, s.DescribeErase)
+	call.Register(d, arcaapi.OpDescribeKeyring, s.DescribeKeyring)
 	call.Register(d, arcaapi.OpExplainAccess, s.ExplainAccess)
 	call.Register(d, arcaapi.OpGetAccountGuardrail, s.GetAccountGuardrail)
 	call.Register(d, arcaapi.OpGetClock, s.GetClock)
 	call.Register(d, arcaapi.OpListAccounts, s.ListAccounts)
 	call.Register(d, arcaapi.OpPutAccountGuardrail, s.PutAccountGuardrail)
+	call.Register(d, arcaapi.OpReadBackup, s.ReadBackup)
+	call.Register(d, arcaapi.OpRotateKeyring, s.RotateKeyring)
+	call.Register(d, arcaapi.OpRotateRootKey, s.RotateRootKey)
+	call.Register(d, arcaapi.OpStartErase, s.StartErase)
 	call.Register(d, arcaapi.OpWhoCan, s.WhoCan)
 }
 

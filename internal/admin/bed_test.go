@@ -14,6 +14,7 @@ import (
 	"arca/internal/api/arcaapi"
 	"arca/internal/api/iamapi"
 	"arca/internal/audit"
+	"arca/internal/audittest"
 	"arca/internal/call"
 	"arca/internal/envelope"
 	"arca/internal/iam"
@@ -30,7 +31,10 @@ var root = iam.RootPrincipal(management, "AKIAEXAMPLE")
 type bed struct {
 	*admin.Clock
 	dir     string
-	rootKey *storetest.RootKey
+	rootKey store.RootKey
+	noFile  bool // the root key, or its passphrase, lies in no file
+	keys    *admin.Keys
+	eraser  *admin.Eraser
 	logDir  string
 	store   *store.Store
 	iam     *iam.Service
@@ -60,6 +64,15 @@ func (b *bed) attach(s *store.Store, movable bool) {
 	b.Clock = admin.NewClock(s, movable)
 	b.iam = iam.New(s, time.Now)
 	b.access = access.New(access.Config{Store: s, IAM: b.iam})
+	b.keys = admin.NewKeys(s, admin.KeysConfig{StoreDir: filepath.Join(b.dir, "store"), RootKeyFile: b.keyFile(), IAM: b.iam})
+}
+
+// keyFile is where a root key lies that is a file, "" for none.
+func (b *bed) keyFile() string {
+	if b.noFile {
+		return ""
+	}
+	return filepath.Join(b.dir, "root.key")
 }
 
 func (b *bed) check(v *store.Snap, report func(problem string)) { b.iam.Check(v, report) }
@@ -72,20 +85,10 @@ func (b *bed) serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.logDir = t.TempDir()
-	log, err := audit.Open(audit.Config{Dir: b.logDir, Node: b.store.NodeID(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- log.Run(context.Background()) }()
-	t.Cleanup(func() {
-		_ = log.Close()
-		if err := <-done; err != nil {
-			t.Errorf("audit log: %v", err)
-		}
-	})
+	log := audittest.Open(t, audit.Config{Dir: b.logDir, Node: b.store.NodeID()})
 	b.d = call.New(call.Config{Store: b.store, Log: log, Authorize: b.access.Authorize, Logger: slog.New(slog.DiscardHandler)})
-	admin.New(admin.Config{Store: b.store, Clock: b.Clock, IAM: b.iam, Access: b.access}).Register(b.d)
+	admin.New(admin.Config{Store: b.store, Clock: b.Clock, IAM: b.iam, Access: b.access, Keys: b.keys}).Register(b.d)
+	b.eraser = admin.NewEraser(b.keys, b.d, slog.New(slog.DiscardHandler))
 	b.iam.Register(b.d)
 }
 

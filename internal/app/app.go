@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,10 @@ import (
 	"arca/internal/envelope"
 	"arca/internal/iam"
 	"arca/internal/kms"
+	"arca/internal/lambda"
+	"arca/internal/rootkey"
+	"arca/internal/rotation"
+	"arca/internal/rotator"
 	"arca/internal/secrets"
 	"arca/internal/server"
 	"arca/internal/space"
@@ -47,12 +52,17 @@ type App struct {
 	access   *access.Service
 	kms      *kms.Service
 	secrets  *secrets.Service
+	lambda   *lambda.Service
+	runners  atomic.Pointer[runners] // nil unless functions can be run
 	dispatch *call.Dispatcher
 	registry *prometheus.Registry
 
 	mode   mode
 	expiry *secrets.Expiry
 	upkeep *kms.Upkeep
+	rotate *rotation.Engine
+	keys   *admin.Keys
+	eraser *admin.Eraser
 
 	// edge and listeners are set by listen, and stay empty when nothing is served.
 	edge      *server.Server
@@ -70,15 +80,9 @@ type mode struct {
 	anyCredentials bool
 	// reachLoopback lets URLs that accounts name lead to this machine.
 	reachLoopback bool
-	rootKey       rootKey
+	rootKey       rootkey.Provider
 	// noBallast is for data that is gone at the end, perhaps in memory.
 	noBallast bool
-}
-
-// rootKey is a store.RootKey that forgets what it holds in memory.
-type rootKey interface {
-	store.RootKey
-	Wipe()
 }
 
 // open builds everything up to the point where requests could be served. On error
@@ -91,13 +95,8 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 		}
 	}()
 	defer m.rootKey.Wipe() // the store has opened its keyring by then, or never will
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("create data_dir: %w", err)
-	}
-	if cfg.RootKey.Kind == keyKindFile {
-		if err := os.MkdirAll(cfg.keysDir(), 0o700); err != nil {
-			return nil, fmt.Errorf("create folder of root_key.file: %w", err)
-		}
+	if err := a.makeFolders(); err != nil {
+		return nil, err
 	}
 	if a.space, err = newSpace(&cfg, m, log); err != nil {
 		return nil, err
@@ -140,12 +139,18 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	}
 	a.secrets.Register(a.dispatch)
 	a.kms.Register(a.dispatch)
+	a.lambda.Register(a.dispatch)
 	a.iam.Register(a.dispatch)
 	a.access.Register(a.dispatch)
 	sts.New(sts.Config{Store: a.store, IAM: a.iam, OIDC: tokens}).Register(a.dispatch)
 	a.expiry = secrets.NewExpiry(a.secrets, a.dispatch)
 	a.upkeep = kms.NewUpkeep(a.kms, a.dispatch)
-	admin.New(admin.Config{Store: a.store, Clock: a.clock, IAM: a.iam, Access: a.access}).Register(a.dispatch)
+	a.rotate = rotation.New(rotation.Config{
+		Store: a.store, Rotations: secrets.NewRotations(a.secrets, a.dispatch), Lambda: a.lambda, Now: a.clock.Now, Logger: log,
+		Workers: cfg.Rotation.Workers, PerFunction: cfg.Rotation.PerFunction, StartsPerSecond: cfg.Rotation.StartsPerSecond,
+	})
+	a.eraser = admin.NewEraser(a.keys, a.dispatch, log)
+	admin.New(admin.Config{Store: a.store, Clock: a.clock, IAM: a.iam, Access: a.access, Keys: a.keys, Version: cfg.Version}).Register(a.dispatch)
 	a.startBackground()
 	if err := a.dispatch.Recover(ctx); err != nil {
 		return nil, err
@@ -154,9 +159,13 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	return a, nil
 }
 
-// findResource looks up what somebody asks about: a key by its ARN, or else a secret.
+// findResource looks up what somebody asks about: a key or a function by its ARN, or
+// else a secret.
 func (a *App) findResource(v *store.Snap, c *call.Call, resource string) (call.Check, bool) {
 	if ck, found := a.kms.Resource(v, c, resource); found {
+		return ck, true
+	}
+	if ck, found := a.lambda.Resource(v, c, resource); found {
 		return ck, true
 	}
 	return a.secrets.Resource(v, c, resource)
@@ -169,9 +178,13 @@ func (a *App) attach() {
 	a.store = store.New(store.Config{Dir: filepath.Join(cfg.DataDir, "store"), RootKey: a.mode.rootKey, Logger: log})
 	a.clock = admin.NewClock(a.store, a.mode.movableClock)
 	a.iam = iam.New(a.store, time.Now)
+	a.keys = admin.NewKeys(a.store, admin.KeysConfig{
+		StoreDir: filepath.Join(cfg.DataDir, "store"), RootKeyFile: cfg.RootKey.place(), IAM: a.iam,
+	})
 	a.kms = kms.New(kms.Config{Store: a.store, IAM: a.iam, Logger: log})
+	a.lambda = lambda.New(lambda.Config{Store: a.store, IAM: a.iam, Logger: log, BuiltIn: rotator.Known, Runner: a.runner})
 	a.secrets = secrets.New(secrets.Config{
-		Store: a.store, KMS: a.kms, IAM: a.iam, Logger: log,
+		Store: a.store, KMS: a.kms, IAM: a.iam, Logger: log, Function: rotation.FunctionCheck(a.lambda),
 		ListOnlyDescribable: cfg.Access.ListOnlyDescribable, OmitKeyEvents: cfg.OmitKMSEvents,
 		Quotas: secrets.Quotas{
 			Secrets: cfg.Quotas.SecretsPerRegion, Labels: cfg.Quotas.LabelsPerSecret,
@@ -252,6 +265,17 @@ func (a *App) stepEngines(ctx context.Context) {
 	if err := a.upkeep.Step(ctx, now); err != nil && ctx.Err() == nil {
 		a.log.Warn("upkeep of keys did not finish; it is tried again", "error", err.Error())
 	}
+	if err := a.lambda.Sweep(ctx, now); err != nil && ctx.Err() == nil {
+		a.log.Warn("unused code of functions is removed later", "error", err.Error())
+	}
+}
+
+// runRotation rotates secrets while this process leads.
+func (a *App) runRotation(ctx context.Context) error {
+	return a.store.Lead(ctx, "rotation", func(ctx context.Context, _ *store.Leadership) error {
+		a.rotate.Run(ctx, func() error { return a.gate(false) })
+		return nil
+	})
 }
 
 // tidy does what every node does for itself: it writes audit lines that could not be
@@ -291,6 +315,8 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.edge.Run(ctx, a.listeners) })
 	g.Go(func() error { return a.renewCertificate(ctx) })
 	g.Go(func() error { return a.runEngines(ctx) })
+	g.Go(func() error { return a.runKeys(ctx) })
+	g.Go(func() error { return a.runRotation(ctx) })
 	g.Go(func() error { return a.tidy(ctx) })
 	g.Go(func() error {
 		select {
@@ -328,6 +354,7 @@ func (a *App) lastFlush() {
 func (a *App) Close() error {
 	var errs []error
 	a.closeListeners()
+	errs = append(errs, a.closeRunners())
 	if a.stopBackground != nil {
 		a.stopBackground()
 		if err := a.background.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -390,7 +417,8 @@ func listenError(setting, addr string, err error) error {
 func (a *App) registerMetrics() {
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.registry.MustRegister(a.dispatch.Metrics.Collectors()...)
-	a.registry.MustRegister(a.audit.Metrics(), a.space)
+	a.registry.MustRegister(a.rotate.Metrics().Collectors()...)
+	a.registry.MustRegister(a.audit.Metrics(), a.space, newKeyMetrics(a.store))
 }
 
 // Check runs every invariant check over an open server's data and reports problems.
@@ -401,6 +429,7 @@ func (a *App) Check(ctx context.Context, report func(problem string)) error {
 	err := a.store.View(ctx, func(v *store.Snap) error {
 		a.iam.Check(v, report)
 		a.kms.Check(v, report)
+		a.lambda.Check(ctx, v, report)
 		a.secrets.Check(ctx, v, report)
 		return nil
 	})

@@ -14,6 +14,7 @@ import (
 
 	"arca/internal/arn"
 	"arca/internal/egress"
+	"arca/internal/rootkey"
 	"arca/internal/space"
 )
 
@@ -55,12 +56,20 @@ type Config struct {
 	// [shutdown_seconds]. Default: 30.
 	ShutdownSeconds int `toml:"shutdown_seconds"`
 
+	// Version of this binary. It is no setting: the command fills it in, and backups
+	// name it.
+	Version string `toml:"-"`
+
 	TLS     TLSConfig     `toml:"tls"`
 	RootKey RootKeyConfig `toml:"root_key"`
 	Access  AccessConfig  `toml:"access"`
 	Egress  EgressConfig  `toml:"egress"`
-	Space   SpaceConfig   `toml:"space"`
-	Quotas  QuotaConfig   `toml:"quotas"`
+	// Rotation bounds what rotations take of the machine.
+	Rotation RotationConfig `toml:"rotation"`
+	// Functions says how functions are run.
+	Functions FunctionsConfig `toml:"functions"`
+	Space     SpaceConfig     `toml:"space"`
+	Quotas    QuotaConfig     `toml:"quotas"`
 	// Rates are requests per second for each account and region, by AWS's group of
 	// operations [rates]; a group that is not named is not limited. Groups: see
 	// docs/configuration.md.
@@ -80,19 +89,6 @@ type TLSConfig struct {
 	Off bool `toml:"off"`
 }
 
-// RootKeyConfig says where the root key comes from.
-type RootKeyConfig struct {
-	// Kind is "file" or "passphrase" [root_key.kind]. Default: file.
-	Kind string `toml:"kind"`
-	// File is the path of the root key, for kind "file" [root_key.file]. It must not lie
-	// inside DataDir. Default: root.key in the folder DataDir + ".keys".
-	File string `toml:"file"`
-	// PassphraseFile holds the passphrase, one line, for kind "passphrase"
-	// [root_key.passphrase_file]. It must not lie inside DataDir. Default: the
-	// environment variable ARCA_ROOT_PASSPHRASE.
-	PassphraseFile string `toml:"passphrase_file"`
-}
-
 // AccessConfig says where decisions are more, or tell more, than AWS's.
 type AccessConfig struct {
 	// ExplainDenials tells clients in AccessDenied errors which statement denied or what
@@ -107,8 +103,8 @@ type AccessConfig struct {
 	OrganizationID string `toml:"organization_id"`
 }
 
-// EgressConfig says which servers Arca may call when an account names their URL, as
-// it does with identity providers. Addresses of the public Internet are always
+// EgressConfig says which servers Arca may call when an account names them, as it does
+// with identity providers and with the databases of rotation functions. Addresses of the public Internet are always
 // allowed.
 type EgressConfig struct {
 	// Allow are addresses and networks besides, such as 10.0.0.0/8 [egress.allow].
@@ -134,6 +130,19 @@ func parseNetwork(text string) (netip.Prefix, bool) {
 	}
 	p, err := netip.ParsePrefix(text)
 	return p.Masked(), err == nil
+}
+
+// RotationConfig bounds what the rotation of secrets takes of the machine.
+type RotationConfig struct {
+	// Workers is how many steps of rotations run at the same time [rotation.workers].
+	// Default: 16.
+	Workers int `toml:"workers"`
+	// PerFunction is how many of them may be of one function [rotation.per_function].
+	// Default: 4.
+	PerFunction int `toml:"per_function"`
+	// StartsPerSecond is how many scheduled rotations begin in a second when many are due
+	// [rotation.starts_per_second]. Default: 10.
+	StartsPerSecond float64 `toml:"starts_per_second"`
 }
 
 // SpaceConfig are the free-space marks: an amount ("256MiB") or a share of the file
@@ -165,9 +174,6 @@ const (
 	// maxRate is far above what a process serves and far below what a rate limiter
 	// can still count.
 	maxRate = 1e9
-
-	keyKindFile       = "file"
-	keyKindPassphrase = "passphrase"
 )
 
 var (
@@ -209,9 +215,16 @@ func (c *Config) Validate() error {
 		c.ShutdownSeconds = defaultShutdownSeconds
 	}
 	c.validateAccess(&p)
+	c.Functions.validate(&p, c.DataDir)
 	c.validateSpace(&p)
 	c.validateLimits(&p)
 	return errors.Join(p...)
+}
+
+// pathSetting is a setting that names a file or folder.
+type pathSetting struct {
+	field string
+	path  *string
 }
 
 // validatePaths also makes paths absolute, so that they mean the same everywhere.
@@ -219,15 +232,11 @@ func (c *Config) validatePaths(p *problems) {
 	if c.DataDir == "" {
 		p.add("data_dir", "is required")
 	}
-	for _, f := range []struct {
-		field string
-		path  *string
-	}{
+	for _, f := range append([]pathSetting{
 		{"data_dir", &c.DataDir}, {"audit_dir", &c.AuditDir}, {"credentials_file", &c.CredentialsFile},
-		{"tls.cert_file", &c.TLS.CertFile}, {"tls.key_file", &c.TLS.KeyFile},
-		{"root_key.file", &c.RootKey.File}, {"root_key.passphrase_file", &c.RootKey.PassphraseFile},
-		{"egress.ca_file", &c.Egress.CAFile},
-	} {
+		{"tls.cert_file", &c.TLS.CertFile}, {"tls.key_file", &c.TLS.KeyFile}, {"egress.ca_file", &c.Egress.CAFile},
+		{"functions.dir", &c.Functions.Dir}, {"functions.ca_file", &c.Functions.CAFile},
+	}, c.RootKey.paths()...) {
 		if *f.path == "" {
 			continue
 		}
@@ -238,26 +247,14 @@ func (c *Config) validatePaths(p *problems) {
 		}
 		*f.path = abs
 	}
-	switch c.RootKey.Kind {
-	case "":
-		c.RootKey.Kind = keyKindFile
-	case keyKindFile, keyKindPassphrase:
-	default:
-		p.add("root_key.kind", "%q is neither %q nor %q", c.RootKey.Kind, keyKindFile, keyKindPassphrase)
-	}
-	if c.RootKey.Kind == keyKindPassphrase && c.RootKey.File != "" {
-		p.add("root_key.file", "is set, but root_key.kind is %q", c.RootKey.Kind)
-	}
-	if c.RootKey.Kind == keyKindFile && c.RootKey.PassphraseFile != "" {
-		p.add("root_key.passphrase_file", "is set, but root_key.kind is %q", c.RootKey.Kind)
-	}
+	c.RootKey.validate(p)
 	if c.DataDir == "" {
 		return
 	}
 	if c.AuditDir == "" {
 		c.AuditDir = filepath.Join(c.DataDir, "audit")
 	}
-	if c.RootKey.Kind == keyKindFile && c.RootKey.File == "" {
+	if c.RootKey.Kind == rootkey.KindFile && c.RootKey.File == "" {
 		c.RootKey.File = filepath.Join(c.keysDir(), "root.key")
 	}
 	if c.CredentialsFile == "" {
@@ -266,6 +263,7 @@ func (c *Config) validatePaths(p *problems) {
 	for _, f := range []struct{ field, path, holds string }{
 		{"root_key.file", c.RootKey.File, "its key"},
 		{"root_key.passphrase_file", c.RootKey.PassphraseFile, "its passphrase"},
+		{"root_key.pin_file", c.RootKey.PINFile, "the PIN of its token"},
 		{"credentials_file", c.CredentialsFile, "the root credentials"},
 	} {
 		if f.path != "" && inside(c.DataDir, f.path) {
@@ -357,6 +355,12 @@ func (c *Config) validateLimits(p *problems) {
 		if q.n < 0 {
 			p.add(q.field, "%d is negative", q.n)
 		}
+	}
+	if c.Rotation.Workers < 0 || c.Rotation.PerFunction < 0 {
+		p.add("rotation", "workers %d and per_function %d must not be negative", c.Rotation.Workers, c.Rotation.PerFunction)
+	}
+	if r := c.Rotation.StartsPerSecond; !(r >= 0 && r <= maxRate) { // so that it is false for NaN, too
+		p.add("rotation.starts_per_second", "%v is not a number of rotations per second above 0, at most %.0e", r, maxRate)
 	}
 	for _, group := range slices.Sorted(maps.Keys(c.Rates)) {
 		rate := c.Rates[group]

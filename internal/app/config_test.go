@@ -36,8 +36,19 @@ func TestValidateDefaults(t *testing.T) {
 			CredentialsFile: "/var/lib/arca.keys/root-credentials.json",
 			RootKey:         app.RootKeyConfig{Kind: "passphrase"},
 		}},
+		{"kms", app.Config{DataDir: "/var/lib/arca", RootKey: app.RootKeyConfig{Kind: "kms", KeyID: "arn:aws:kms:eu-west-1:111122223333:alias/arca"}}, app.Config{
+			DataDir: "/var/lib/arca", AuditDir: "/var/lib/arca/audit", Listen: "127.0.0.1:8443", ShutdownSeconds: 30,
+			CredentialsFile: "/var/lib/arca.keys/root-credentials.json",
+			RootKey:         app.RootKeyConfig{Kind: "kms", KeyID: "arn:aws:kms:eu-west-1:111122223333:alias/arca", Region: "eu-west-1"},
+		}},
+		{"pkcs11", app.Config{DataDir: "/var/lib/arca", RootKey: app.RootKeyConfig{Kind: "pkcs11", Module: "/m.so", TokenLabel: "t"}}, app.Config{
+			DataDir: "/var/lib/arca", AuditDir: "/var/lib/arca/audit", Listen: "127.0.0.1:8443", ShutdownSeconds: 30,
+			CredentialsFile: "/var/lib/arca.keys/root-credentials.json",
+			RootKey:         app.RootKeyConfig{Kind: "pkcs11", Module: "/m.so", TokenLabel: "t", KeyLabel: "arca-root-key"},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			tt.want.Functions.Dir = "/var/lib/arca.functions"
 			for range 2 { // what has passed passes again
 				if err := tt.in.Validate(); err != nil {
 					t.Fatal(err)
@@ -105,6 +116,24 @@ func TestValidate(t *testing.T) {
 		{"egress", func(c *app.Config) { c.Egress.Allow = []string{"10.0.0.0/8", "fd00::/8", "192.0.2.1"} }, ``},
 		{"egress too wide", func(c *app.Config) { c.Egress.Allow = []string{"0.0.0.0/0"} }, `egress.allow: 0.0.0.0/0 holds addresses that no server can have: 0.0.0.0/8 is unspecified`},
 		{"egress by name", func(c *app.Config) { c.Egress.Allow = []string{"issuer.example"} }, `egress.allow: "issuer.example" is neither an address nor a network such as 10.0.0.0/8`},
+		{"functions", func(c *app.Config) {
+			c.Functions = app.FunctionsConfig{Run: true, UIDRange: "200000-200999", Interpreters: map[string]string{"python3.12": "/opt/python", "nodejs": "/opt/node"}, NodePath: []string{"/srv/node_modules"}}
+		}, ``},
+		{"functions under the server's user id", func(c *app.Config) { c.Functions.Run = true },
+			`functions.uid_range: is required for functions.run: code of functions must not run under the server's own user id. Name user ids that nothing else uses, such as "200000-200999"`},
+		{"functions under root", func(c *app.Config) { c.Functions.UIDRange = "0-10" }, `functions.uid_range: "0-10" is not a range of user ids such as "200000-200999"`},
+		{"functions under one user id", func(c *app.Config) { c.Functions.UIDRange = "5000-5000" }, `functions.uid_range: "5000-5000" is not a range of user ids such as "200000-200999"`},
+		{"functions in the data", func(c *app.Config) { c.Functions.Dir = "/var/lib/arca/functions" },
+			`functions.dir: /var/lib/arca/functions and data_dir lie in each other: functions.dir is emptied at every start`},
+		{"functions around the data", func(c *app.Config) { c.Functions.Dir = "/var/lib" },
+			`functions.dir: /var/lib and data_dir lie in each other: functions.dir is emptied at every start`},
+		{"interpreter of something else", func(c *app.Config) { c.Functions.Interpreters = map[string]string{"ruby": "/usr/bin/ruby"} },
+			`functions.interpreters: "ruby" is neither a runtime such as python3.12 or nodejs20.x nor python3 or nodejs`},
+		{"interpreter by name", func(c *app.Config) { c.Functions.Interpreters = map[string]string{"python3": "python3"} },
+			`functions.interpreters.python3: "python3" is not an absolute path`},
+		{"modules by name", func(c *app.Config) { c.Functions.PythonPath = []string{"lib"} }, `functions.python_path: "lib" is not an absolute path`},
+		{"max_processes", func(c *app.Config) { c.Functions.MaxProcesses = -1 }, `functions.max_processes: -1 is negative`},
+		{"endpoint of functions", func(c *app.Config) { c.Functions.Endpoint = "arca:8443" }, `functions.endpoint: "arca:8443" is not a URL of the form https://host:port`},
 		{"proxies", func(c *app.Config) { c.TrustedProxies = []string{"10.0.0.1", "10.0.0.0/8", "fd00::/8"} }, ``},
 		{"proxy by name", func(c *app.Config) { c.TrustedProxies = []string{"proxy"} }, `trusted_proxies: "proxy" is neither an address nor a network such as 10.0.0.0/8`},
 		{"account", func(c *app.Config) { c.Account = "1234" }, `account: "1234" is not 12 digits`},
@@ -112,7 +141,42 @@ func TestValidate(t *testing.T) {
 		{"certificate without key", func(c *app.Config) { c.TLS.CertFile = "c" }, `tls: cert_file and key_file go together`},
 		{"key without certificate", func(c *app.Config) { c.TLS.KeyFile = "k" }, `tls: cert_file and key_file go together`},
 		{"certificate and off", func(c *app.Config) { c.TLS = app.TLSConfig{CertFile: "c", KeyFile: "k", Off: true} }, `tls.off: is set beside a certificate`},
-		{"root_key.kind", func(c *app.Config) { c.RootKey.Kind = "hsm" }, `root_key.kind: "hsm" is neither "file" nor "passphrase"`},
+		{"root_key.kind", func(c *app.Config) { c.RootKey.Kind = "hsm" }, `root_key.kind: "hsm" is none of file, passphrase, kms, pkcs11`},
+		{"kms", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "arn:aws:kms:eu-west-1:111122223333:alias/arca", Endpoint: "https://kms.example:8443/", CAFile: "/ca.pem"}
+		}, ``},
+		{"kms without a key", func(c *app.Config) { c.RootKey.Kind = "kms" }, `root_key.key_id: is required for kind "kms"`},
+		{"kms key by an ARN of something else", func(c *app.Config) { c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "arn:aws:s3:::x"} },
+			`root_key.key_id: "arn:aws:s3:::x" is not the ARN of a KMS key or alias`},
+		{"kms key of another region", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "arn:aws:kms:eu-west-1:111122223333:alias/arca", Region: "us-east-1"}
+		}, `root_key.region: "us-east-1" is not the region of root_key.key_id, "eu-west-1"`},
+		{"kms in the clear", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "k", Endpoint: "http://kms.example"}
+		}, `root_key.endpoint: "http://kms.example" would send root keys in the clear: use https`},
+		{"kms in the clear on loopback", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "k", Endpoint: "http://127.0.0.1:4566"}
+		}, ``},
+		{"kms at a page", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "k", Endpoint: "https://kms.example/path"}
+		}, `root_key.endpoint: "https://kms.example/path" is not of the form https://host:port`},
+		{"kms with a password", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "k", Endpoint: "https://u:p@kms.example"}
+		}, `root_key.endpoint: "https://u:p@kms.example" is not of the form https://host:port`},
+		{"kms of another kind of URL", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "k", Endpoint: "ftp://kms.example"}
+		}, `root_key.endpoint: "ftp://kms.example" is not of the form https://host:port`},
+		{"setting of another kind", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "kms", KeyID: "k", TokenLabel: "t"}
+		}, `root_key.token_label: is set, but root_key.kind is "kms"`},
+		{"token without module and label", func(c *app.Config) { c.RootKey.Kind = "pkcs11" },
+			"root_key.module: is required for kind \"pkcs11\"\nroot_key.token_label: is required for kind \"pkcs11\""},
+		{"token with a long label", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "pkcs11", Module: "/m.so", TokenLabel: "123456789012345678901234567890123"}
+		}, `root_key.token_label: "123456789012345678901234567890123" has more than 32 bytes`},
+		{"PIN inside the data", func(c *app.Config) {
+			c.RootKey = app.RootKeyConfig{Kind: "pkcs11", Module: "/m.so", TokenLabel: "t", PINFile: "/var/lib/arca/pin"}
+		}, `root_key.pin_file: /var/lib/arca/pin lies inside data_dir: whoever copies the data would have the PIN of its token`},
 		{"passphrase file beside a key file", func(c *app.Config) { c.RootKey.PassphraseFile = "/p" }, `root_key.passphrase_file: is set, but root_key.kind is "file"`},
 		{"key file beside a passphrase", func(c *app.Config) { c.RootKey = app.RootKeyConfig{Kind: "passphrase", File: "/k"} }, `root_key.file: is set, but root_key.kind is "passphrase"`},
 		{"root key inside the data", func(c *app.Config) { c.RootKey.File = "/var/lib/arca/keys/root.key" },
@@ -167,12 +231,15 @@ rates: "z" is not a group of operations; the groups are batch_get, create, delet
 func settings(t reflect.Type, prefix string) (names []string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if f.Tag.Get("toml") == "-" {
+			continue
+		}
 		name := prefix + f.Tag.Get("toml")
 		switch f.Type.Kind() {
 		case reflect.Struct:
 			names = append(names, settings(f.Type, name+".")...)
 		case reflect.Map:
-			names = append(names, name+".<group>")
+			names = append(names, name+"."+map[string]string{"rates": "<group>", "functions.interpreters": "<runtime>"}[name])
 		default:
 			names = append(names, name)
 		}

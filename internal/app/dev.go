@@ -25,6 +25,8 @@ const (
 // DevConfig is what `arca dev` can be told. The zero value keeps its data nowhere
 // and is refused: either Home or Ephemeral is set.
 type DevConfig struct {
+	// Version of this binary, for backups.
+	Version string
 	// Home holds the data directory and, beside it, the root key.
 	Home string
 	// Ephemeral keeps everything in a temporary folder that Close removes.
@@ -39,6 +41,11 @@ type DevConfig struct {
 	// ExplainDenials and ListOnlyDescribable are those of AccessConfig.
 	ExplainDenials      bool
 	ListOnlyDescribable bool
+	// RunFunctions lets functions run code as processes of this machine, under the user
+	// id of the server.
+	RunFunctions bool
+	// EgressCAFile is EgressConfig.CAFile.
+	EgressCAFile string
 	// Hosts are further names that clients reach the server by.
 	Hosts []string
 }
@@ -76,18 +83,21 @@ func OpenDev(ctx context.Context, dc DevConfig, log *slog.Logger) (_ *Dev, err e
 		}
 	}()
 	cfg := Config{
+		Version: dc.Version,
 		DataDir: filepath.Join(dc.Home, "data"),
 		Listen:  dc.Listen,
 		Hosts:   dc.Hosts,
 		Account: DevAccount,
 		TLS:     TLSConfig{Off: true},
 		Access:  AccessConfig{ExplainDenials: dc.ExplainDenials, ListOnlyDescribable: dc.ListOnlyDescribable},
-		Egress:  EgressConfig{Allow: privateNetworks()},
+		Egress:  EgressConfig{Allow: privateNetworks(), CAFile: dc.EgressCAFile},
 		RootKey: RootKeyConfig{File: filepath.Join(dc.Home, "keys", "root.key")},
 	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	// After Validate, which asks for user ids of their own: a developer has only one.
+	cfg.Functions.Run, cfg.Functions.Dir = dc.RunFunctions, filepath.Join(dc.Home, "functions")
 	key := rootkey.NewFile(cfg.RootKey.File, cfg.DataDir)
 	d.App, err = open(ctx, cfg, mode{
 		movableClock: true, anyCredentials: dc.AnyCredentials, reachLoopback: true, rootKey: key, noBallast: dc.Ephemeral,
@@ -100,6 +110,9 @@ func OpenDev(ctx context.Context, dc DevConfig, log *slog.Logger) (_ *Dev, err e
 			err = errors.Join(err, d.App.Close())
 		}
 	}()
+	if err := d.checkRestored(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.ensureRoot(ctx, DevAccount, DevAccessKeyID, envelope.NewPlaintext([]byte(DevSecretAccessKey))); err != nil {
 		return nil, fmt.Errorf("make development credentials: %w", err)
 	}

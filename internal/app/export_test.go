@@ -1,10 +1,13 @@
 package app
 
 import (
+	"log/slog"
 	"time"
 
 	"arca/internal/api"
 	"arca/internal/call"
+	"arca/internal/rootkey"
+	"arca/internal/store"
 )
 
 // Seams for tests.
@@ -13,6 +16,8 @@ var (
 	GroupOf     = groupOf
 	NewLimiter  = newLimiter
 	ReplaceFile = replaceFile
+
+	NewPatientKey = newPatientKey
 )
 
 // Lifetimes of the server's own certificate.
@@ -33,3 +38,13 @@ func Dispatcher(a *App) *call.Dispatcher { return a.dispatch }
 func Limit(l *limiter, account, region string, op *api.Operation) error {
 	return l.Limit(&call.Call{Op: op, Region: region, Caller: call.Principal{Account: account}})
 }
+
+// ClosedStore is the store of a configuration, with all its tables and not open.
+func ClosedStore(cfg Config, key rootkey.Provider) *store.Store {
+	a := &App{cfg: cfg, log: slog.New(slog.DiscardHandler), mode: mode{rootKey: key}}
+	a.attach()
+	return a.store
+}
+
+// StoreOf is the store of a server.
+func StoreOf(a *App) *store.Store { return a.store }

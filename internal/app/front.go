@@ -13,6 +13,7 @@ import (
 	"arca/internal/api/arcaapi"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
+	"arca/internal/api/lambdaapi"
 	"arca/internal/api/smapi"
 	"arca/internal/api/stsapi"
 	"arca/internal/arn"
@@ -23,7 +24,7 @@ import (
 // listen opens the listeners and builds the edge: afterwards clients can connect,
 // and are answered as soon as Run serves.
 func (a *App) listen(ctx context.Context) error {
-	router, err := wire.NewRouter(smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, arcaapi.Service)
+	router, err := wire.NewRouter(smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service, arcaapi.Service)
 	if err != nil {
 		return fmt.Errorf("build router: %w", err)
 	}
@@ -63,7 +64,7 @@ func (a *App) listen(ctx context.Context) error {
 		})
 	}
 	a.edge, a.listeners = edge, run
-	return nil
+	return a.openRunners()
 }
 
 // closeListeners is for listeners that were never served: Run closes its own.
@@ -87,13 +88,17 @@ func (c *Config) checkCertificate(log *slog.Logger) error {
 }
 
 // CheckFiles reads the files that a valid configuration names and a start would need
-// at once: certificate and passphrase. It makes nothing.
+// at once: certificate, and what the root key needs. It makes nothing, and asks no other
+// system.
 func (c *Config) CheckFiles(given ServerSecrets, log *slog.Logger) error {
-	key, err := newRootKey(c, given)
+	key, err := NewRootKey(c, given)
 	if err != nil {
 		return err
 	}
-	key.Wipe()
+	defer key.Wipe()
+	if err := checkRootKey(key); err != nil {
+		return err
+	}
 	if _, err := c.Egress.roots(); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"arca/internal/envelope"
 	"arca/internal/iam"
-	"arca/internal/rootkey"
 )
 
 // ServerSecrets are what the environment of `arca server` may give. Empty members
@@ -21,7 +20,9 @@ import (
 type ServerSecrets struct {
 	AccessKeyID     string
 	SecretAccessKey envelope.Plaintext
-	Passphrase      envelope.Plaintext
+	// Passphrase of the root key, and PIN of the token that holds it.
+	Passphrase envelope.Plaintext
+	PIN        envelope.Plaintext
 }
 
 // RootCredentials is the JSON object a first start writes: the same members that
@@ -34,14 +35,17 @@ type RootCredentials struct {
 
 // OpenServer opens a production server. cfg must have passed Validate.
 func OpenServer(ctx context.Context, cfg Config, given ServerSecrets, log *slog.Logger) (_ *App, err error) {
-	key, err := newRootKey(&cfg, given)
+	key, err := NewRootKey(&cfg, given)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkRootKey(key); err != nil {
 		return nil, err
 	}
 	if err := cfg.checkCertificate(log); err != nil {
 		return nil, err
 	}
-	a, err := open(ctx, cfg, mode{rootKey: key}, log)
+	a, err := open(ctx, cfg, mode{rootKey: newPatientKey(key, cfg.RootKey.wait(), log)}, log)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +54,9 @@ func OpenServer(ctx context.Context, cfg Config, given ServerSecrets, log *slog.
 			err = errors.Join(err, a.Close())
 		}
 	}()
+	if err := a.checkRestored(ctx); err != nil {
+		return nil, err
+	}
 	if err := a.setUpRoot(ctx, given); err != nil {
 		return nil, err
 	}
@@ -65,33 +72,12 @@ func OpenOffline(ctx context.Context, cfg Config, given ServerSecrets, log *slog
 	if _, err := os.Stat(filepath.Join(cfg.DataDir, "store")); err != nil {
 		return nil, fmt.Errorf("no data in %s: %w", cfg.DataDir, err)
 	}
-	key, err := newRootKey(&cfg, given)
+	key, err := NewRootKey(&cfg, given)
 	if err != nil {
 		return nil, err
 	}
 	// A development clock is welcome here: nothing is served.
 	return open(ctx, cfg, mode{rootKey: key, movableClock: true}, log)
-}
-
-func newRootKey(cfg *Config, given ServerSecrets) (rootKey, error) {
-	if cfg.RootKey.Kind == keyKindFile {
-		return rootkey.NewFile(cfg.RootKey.File, cfg.DataDir), nil
-	}
-	pass := given.Passphrase
-	if cfg.RootKey.PassphraseFile != "" {
-		raw, err := os.ReadFile(cfg.RootKey.PassphraseFile)
-		if err != nil {
-			return nil, fmt.Errorf("read root_key.passphrase_file: %w", err)
-		}
-		for len(raw) > 0 && (raw[len(raw)-1] == '\n' || raw[len(raw)-1] == '\r') {
-			raw = raw[:len(raw)-1]
-		}
-		pass = envelope.NewPlaintext(raw)
-	}
-	if pass.Len() == 0 {
-		return nil, errors.New("root_key.kind is \"passphrase\", but there is none: set root_key.passphrase_file or ARCA_ROOT_PASSPHRASE")
-	}
-	return rootkey.NewPassphrase(pass), nil
 }
 
 // setUpRoot makes the first account's root credentials: from the environment, or

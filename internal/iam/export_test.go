@@ -46,3 +46,14 @@ func RecordKey(account, uid string) store.Key      { return recordKey(account, u
 func NameKey(account, kind, name string) store.Key { return nameRecordKey(account, kind, name) }
 func AccessKeyKey(id string) store.Key             { return accessKeyKey(id) }
 func UseKey(id string) store.Key                   { return useRecordKey(id) }
+
+// SealPurpose and SecretAD are what a secret access key is sealed under and for.
+const SealPurpose = sealPurpose
+
+// SecretAD is the additional data of a sealed secret access key.
+func SecretAD(account, accessKeyID string) []byte { return secretAD(account, accessKeyID) }
+
+// OpenSession opens a session token.
+func (s *Service) OpenSession(keyID, token string) (*Session, error) {
+	return s.openSession(keyID, token)
+}

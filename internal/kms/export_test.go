@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"arca/internal/api"
 	"arca/internal/call"
 	"arca/internal/envelope"
 	"arca/internal/store"
@@ -61,3 +62,21 @@ func (s *Service) GenerateDataKey(tx *store.Tx, c *call.Call, owner Owner, keyID
 	plain, wrapped, err = s.NewDataKey(c, key, encCtx)
 	return plain, wrapped, IDText(key.ID), err
 }
+
+// OpenCiphertext opens a ciphertext with a key, as Decrypt does.
+func (s *Service) OpenCiphertext(key *Key, blob []byte, encCtx map[string]string) (envelope.Plaintext, error) {
+	plain, _, err := s.decrypt(key, blob, encCtx)
+	return plain, err
+}
+
+// OpenToken is what a grant token names.
+func (s *Service) OpenToken(token api.SensitiveString) (key envelope.KeyID, grant string, err error) {
+	named, err := s.openTokens([]api.SensitiveString{token})
+	if err != nil {
+		return envelope.KeyID{}, "", err
+	}
+	return named[0].key, named[0].id, nil
+}
+
+// MaterialID is the name of the key's current version.
+func MaterialID(key *Key) string { return materialID(key, key.current()) }

@@ -3,30 +3,27 @@ package rootkey
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
 
 	"arca/internal/envelope"
 )
 
-// File keeps the root key in a file. It may be used concurrently.
+// File keeps the root key in a file. A new one waits in the file of that name with
+// ".next", a former one is kept with the beginning of its id and ".former". It may be
+// used concurrently.
 type File struct {
-	path    string
-	dataDir string
+	kept
 }
+
+var _ Provider = (*File)(nil)
 
 // NewFile returns the root key in the file at path. dataDir is the data directory of
 // the store, "" if it has none here: a path inside it is refused, because whoever
 // copies the data would copy the key along.
 func NewFile(path, dataDir string) *File {
-	return &File{path: path, dataDir: dataDir}
+	return &File{kept{noun: "root key file", path: path, dataDir: dataDir}}
 }
 
 type fileParams struct {
@@ -35,7 +32,7 @@ type fileParams struct {
 }
 
 // Kind returns "file".
-func (f *File) Kind() string { return "file" }
+func (f *File) Kind() string { return KindFile }
 
 // Wipe does nothing: a File holds no secret between calls.
 func (f *File) Wipe() {}
@@ -51,12 +48,59 @@ func (f *File) Create(ctx context.Context) (key *envelope.Key, params []byte, er
 	if err := f.checkPlace(); err != nil {
 		return nil, nil, err
 	}
-	key, err = f.read()
+	return f.ensure(f.kept)
+}
+
+// Renew makes the file that waits beside the one in use. One that is already there
+// is used: an earlier Renew made it and the store was not sealed under it, or the
+// operator has put it on every node of a cluster.
+func (f *File) Renew(ctx context.Context) (key *envelope.Key, params []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	if err := f.checkPlace(); err != nil {
+		return nil, nil, err
+	}
+	if err := f.checkOwnName(); err != nil {
+		return nil, nil, err
+	}
+	if key, params, err = f.ensure(f.next()); err != nil {
+		return nil, nil, err
+	}
+	if err := f.checkUnused(key.ID()); err != nil {
+		key.Wipe()
+		return nil, nil, err
+	}
+	return key, params, nil
+}
+
+// checkUnused refuses to go back to a key that is known here under another name.
+func (f *File) checkUnused(id envelope.KeyID) error {
+	for _, k := range []kept{f.kept, f.former(id)} {
+		used, err := k.key()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		same := used.ID() == id
+		used.Wipe()
+		if same {
+			return fmt.Errorf("%s holds root key %s, which is in %s already and not new: remove %[1]s", f.next().path, id, k.path)
+		}
+	}
+	return nil
+}
+
+// ensure returns the key in a file, which it makes if there is none.
+func (f *File) ensure(k kept) (key *envelope.Key, params []byte, err error) {
+	key, err = k.key()
 	if errors.Is(err, fs.ErrNotExist) {
-		key, err = f.write()
+		key, err = k.writeKey()
 	}
 	if errors.Is(err, fs.ErrExist) { // another process was faster
-		key, err = f.read()
+		key, err = k.key()
 	}
 	if err != nil {
 		return nil, nil, err
@@ -64,214 +108,179 @@ func (f *File) Create(ctx context.Context) (key *envelope.Key, params []byte, er
 	// Only when the directory is synced does the name survive a power loss, and only
 	// then may anything be sealed under the key. A file that was found may come from a
 	// start that did not get this far.
-	if err := syncDir(filepath.Dir(f.path)); err != nil {
+	if err := k.sync(); err != nil {
 		key.Wipe()
 		return nil, nil, fmt.Errorf("create root key file: %w", err)
 	}
-	params, err = json.Marshal(fileParams{Format: paramsFormat, ID: textID(key.ID())})
+	params, err = encodeParams(key, fileParams{Format: paramsFormat, ID: textID(key.ID())})
 	if err != nil {
-		key.Wipe()
-		return nil, nil, fmt.Errorf("encode root key parameters: %w", err)
+		return nil, nil, err
 	}
 	return key, params, nil
 }
 
-// Open reads the file. The error wraps ErrMissing when there is none, and
-// ErrMismatch when it holds the root key of another store.
+// Open reads the file, or the one that Adopt has not put in its place yet, or one
+// that was set aside. The error wraps ErrMissing when there is none, and ErrMismatch
+// when it holds the root key of another store.
 func (f *File) Open(ctx context.Context, params []byte) (*envelope.Key, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	var p fileParams
-	if err := decodeParams(params, &p); err != nil {
-		return nil, err
-	}
-	if err := checkParamsFormat(p.Format); err != nil {
-		return nil, err
-	}
-	if err := f.checkPlace(); err != nil {
-		return nil, err
-	}
-	want := envelope.KeyID(p.ID)
-	key, err := f.read()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: no file at %s; the data of this store is sealed under root key %s and cannot be read without it: restore the file from its backup", ErrMissing, f.path, want)
-	}
+	want, err := f.decode(ctx, params)
 	if err != nil {
 		return nil, err
 	}
-	if key.ID() != want {
-		got := key.ID()
-		key.Wipe()
-		return nil, fmt.Errorf("%w: this root key file (%s, id %s) is not the one this store was sealed with (id %s)", ErrMismatch, f.path, got, want)
-	}
-	return key, nil
+	_, key, err := f.find(want)
+	return key, err
 }
 
-// checkPlace refuses a path inside the data directory, as written or after following
-// symbolic links.
-func (f *File) checkPlace() error {
-	if f.path == "" {
-		return errors.New("root key file: no path given")
+func (f *File) decode(ctx context.Context, params []byte) (envelope.KeyID, error) {
+	var p fileParams
+	if err := ctx.Err(); err != nil {
+		return envelope.KeyID{}, err
 	}
-	if f.dataDir == "" {
+	if err := decodeParams(params, maxParamsBytes, &p); err != nil {
+		return envelope.KeyID{}, err
+	}
+	if err := checkParamsFormat(p.Format); err != nil {
+		return envelope.KeyID{}, err
+	}
+	return envelope.KeyID(p.ID), f.checkPlace()
+}
+
+// find looks for a key in its usual place first. A file that is damaged or open to
+// others is an error only if the key is nowhere else: it may be the one.
+func (f *File) find(want envelope.KeyID) (kept, *envelope.Key, error) {
+	var usual envelope.KeyID
+	var found bool
+	var first error
+	for _, k := range []kept{f.kept, f.next(), f.former(want)} {
+		key, err := k.key()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			if first == nil {
+				first = err
+			}
+			continue
+		case key.ID() == want:
+			return k, key, nil
+		}
+		if k == f.kept {
+			usual, found = key.ID(), true
+		}
+		key.Wipe()
+	}
+	switch {
+	case first != nil:
+		return kept{}, nil, first
+	case found:
+		return kept{}, nil, fmt.Errorf("%w: this root key file (%s, id %s) is not the one this store was sealed with (id %s)", ErrMismatch, f.path, usual, want)
+	}
+	return kept{}, nil, fmt.Errorf("%w: no file at %s; the data of this store is sealed under root key %s and cannot be read without it: restore the file from its backup", ErrMissing, f.path, want)
+}
+
+// Adopt gives the file of the key the usual name.
+func (f *File) Adopt(ctx context.Context, params, _ []byte) error {
+	want, err := f.decode(ctx, params)
+	if err != nil {
+		return err
+	}
+	found, key, err := f.find(want)
+	if err != nil {
+		return err
+	}
+	key.Wipe()
+	if found == f.kept {
 		return nil
 	}
-	for _, form := range []func(string) (string, error){filepath.Abs, resolve} {
-		path, err := form(f.path)
-		if err != nil {
-			return fmt.Errorf("root key file %s: %w", f.path, err)
+	aside := f.next() // never used: there is nothing to set aside without a usual file
+	usual, err := f.key()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		aside = f.former(usual.ID())
+		usual.Wipe()
+	}
+	return f.replaceBy(found, aside)
+}
+
+// Destroy overwrites and removes the files with the key. The error wraps ErrInUse if
+// the key is in the usual place.
+func (f *File) Destroy(ctx context.Context, params []byte) error {
+	id, err := f.decode(ctx, params)
+	if err != nil {
+		return err
+	}
+	for _, k := range []kept{f.kept, f.next(), f.former(id)} {
+		key, err := k.key()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		dir, err := form(f.dataDir)
 		if err != nil {
-			return fmt.Errorf("data directory %s: %w", f.dataDir, err)
+			return err
 		}
-		if inside(path, dir) {
-			return fmt.Errorf("root key file %s is inside the data directory %s: keep it elsewhere, so that a copy of the data is not a copy of the key", f.path, f.dataDir)
+		same := key.ID() == id
+		key.Wipe()
+		switch {
+		case same && k == f.kept:
+			return fmt.Errorf("%w: %s holds it (id %s)", ErrInUse, f.path, id)
+		case same:
+			if err := k.destroy(); err != nil {
+				return err
+			}
+		}
+	}
+	return f.destroyTemps(id)
+}
+
+// destroyTemps destroys the copies of a key that crashes left when it was made.
+func (f *File) destroyTemps(id envelope.KeyID) error {
+	for _, k := range []kept{f.kept, f.next()} {
+		temps, err := k.temps()
+		if err != nil {
+			return err
+		}
+		for _, t := range temps {
+			key, err := t.key()
+			if err != nil {
+				continue // cut off before it was whole, or gone meanwhile
+			}
+			same := key.ID() == id
+			key.Wipe()
+			if !same {
+				continue
+			}
+			if err := t.destroy(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// resolve follows the symbolic links in the part of a path that exists.
-func resolve(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	rest := ""
-	for {
-		real, err := filepath.EvalSymlinks(path)
-		if err == nil {
-			return filepath.Join(real, rest), nil
-		}
-		parent := filepath.Dir(path)
-		if !errors.Is(err, fs.ErrNotExist) || parent == path {
-			return "", err
-		}
-		rest = filepath.Join(filepath.Base(path), rest)
-		path = parent
-	}
-}
-
-// inside reports whether path is dir or below it. Both are absolute and clean.
-func inside(path, dir string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
-}
-
-// write makes the file and fails with fs.ErrExist if there is one. The whole file
-// appears under its name at once: after a crash there is the key or nothing, and at
-// worst a temporary file whose key was never used.
-func (f *File) write() (*envelope.Key, error) {
+// writeKey makes the file with a new key.
+func (k kept) writeKey() (*envelope.Key, error) {
 	key := envelope.GenerateKey(envelope.NewKeyID(), rootVersion)
-	if err := f.writeKey(key); err != nil {
+	text := encodeFile(key)
+	defer clear(text)
+	if err := k.write(text); err != nil {
 		key.Wipe()
 		return nil, fmt.Errorf("create root key file: %w", err)
 	}
 	return key, nil
 }
 
-func (f *File) writeKey(key *envelope.Key) error {
-	dir, base := filepath.Split(f.path)
-	if dir == "" {
-		dir = "." // CreateTemp would take "" for the system's temporary directory
-	}
-	temp, err := os.CreateTemp(dir, "."+base+".new-") // mode 0600, O_EXCL
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
-
-	text := encodeFile(key)
-	defer clear(text)
-	if _, err := temp.Write(text); err != nil {
-		return err
-	}
-	if err := temp.Sync(); err != nil {
-		return err
-	}
-	// Link, unlike Rename, never replaces a file.
-	return os.Link(temp.Name(), f.path)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// read reads and checks the file.
-func (f *File) read() (*envelope.Key, error) {
-	path, err := f.realPath()
+// key reads the key in the file.
+func (k kept) key() (*envelope.Key, error) {
+	text, err := k.read()
 	if err != nil {
 		return nil, err
 	}
-	// O_NONBLOCK: a pipe in place of the file is refused below, not waited for. The
-	// checks are made on what was opened, so that nothing can be put in its place
-	// between check and use. O_NOFOLLOW: nor can a link, after realPath has looked.
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	defer clear(text)
+	key, err := decodeFile(bytes.TrimSpace(text))
 	if err != nil {
-		return nil, fmt.Errorf("open root key file: %w", err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("open root key file: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("root key file %s is not a regular file", f.path)
-	}
-	if err := checkAccess(info); err != nil {
-		return nil, fmt.Errorf("root key file %s %w", f.path, err)
-	}
-	buf := make([]byte, maxFileBytes+1)
-	defer clear(buf)
-	n, err := io.ReadFull(file, buf)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
-		return nil, fmt.Errorf("read root key file: %w", err)
-	}
-	if n > maxFileBytes {
-		return nil, fmt.Errorf("root key file %s: %w", f.path, errNotKeyFile)
-	}
-	key, err := decodeFile(bytes.TrimSpace(buf[:n]))
-	if err != nil {
-		return nil, fmt.Errorf("root key file %s: %w", f.path, err)
+		return nil, fmt.Errorf("root key file %s: %w", k.path, err)
 	}
 	return key, nil
-}
-
-// realPath is the path to open. It accepts a symbolic link only if it leads to a
-// place below its own directory, as in a volume that Kubernetes mounts for a Secret.
-// Any other link is easily overlooked when permissions are granted or backups are made.
-func (f *File) realPath() (string, error) {
-	info, err := os.Lstat(f.path)
-	if err != nil {
-		return "", fmt.Errorf("open root key file: %w", err)
-	}
-	if info.Mode()&fs.ModeSymlink == 0 {
-		return f.path, nil
-	}
-	target, err := filepath.EvalSymlinks(f.path)
-	if err != nil {
-		return "", fmt.Errorf("open root key file: %w", err)
-	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(f.path))
-	if err != nil {
-		return "", fmt.Errorf("open root key file: %w", err)
-	}
-	if target, err = filepath.Abs(target); err != nil {
-		return "", fmt.Errorf("open root key file: %w", err)
-	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return "", fmt.Errorf("open root key file: %w", err)
-	}
-	if !inside(target, dir) {
-		return "", fmt.Errorf("root key file %s is a symbolic link to %s, outside its directory: give the real path", f.path, target)
-	}
-	return target, nil
 }

@@ -2,7 +2,6 @@ package rootkey_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,20 +16,7 @@ import (
 	"arca/internal/rootkey"
 )
 
-// provider is what a store asks of every kind of root key.
-type provider interface {
-	Kind() string
-	Create(ctx context.Context) (key *envelope.Key, params []byte, err error)
-	Open(ctx context.Context, params []byte) (*envelope.Key, error)
-	Wipe()
-}
-
-var (
-	_ provider = (*rootkey.File)(nil)
-	_ provider = (*rootkey.Passphrase)(nil)
-)
-
-func create(t *testing.T, p provider) (*envelope.Key, []byte) {
+func create(t *testing.T, p rootkey.Provider) (*envelope.Key, []byte) {
 	t.Helper()
 	key, params, err := p.Create(t.Context())
 	if err != nil {

@@ -25,8 +25,8 @@ const (
 	fileFormat    = 1
 	checksumBytes = 8
 
-	// maxFileBytes is well above the 111 bytes of a line, for white space around it.
-	maxFileBytes = 512
+	// lineBytes is enough for a line.
+	lineBytes = 128
 )
 
 var errNotKeyFile = errors.New("does not hold a root key (one line that begins with " + filePrefix + ")")
@@ -37,7 +37,7 @@ func encodeFile(key *envelope.Key) []byte {
 	defer secret.Wipe()
 	// The capacity is enough for the whole line, so that append leaves no copies of the
 	// secret behind.
-	out := make([]byte, 0, maxFileBytes)
+	out := make([]byte, 0, lineBytes)
 	out = append(out, filePrefix...)
 	out = strconv.AppendInt(out, fileFormat, 10)
 	out = append(out, ':')

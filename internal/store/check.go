@@ -103,7 +103,8 @@ func (s *Store) checkKey(st *state, kv *mvccpb.KeyValue, seen []int, report func
 	case !ok:
 		report(fmt.Sprintf("key %q is not ours", at))
 		return
-	case name == "lead", at == rootKeyKey, at == keyringKey, strings.HasPrefix(at, deletedPrefix):
+	case name == "lead", at == rootKeyKey, at == keyringKey, at == restoredKey,
+		strings.HasPrefix(at, deletedPrefix), strings.HasPrefix(at, holdPrefix):
 		return
 	case name == "meta", name == "effect":
 		if _, _, err := s.openValue(at, kv.Value); err != nil {

@@ -3,7 +3,8 @@ package store_test
 import (
 	"bufio"
 	"context"
-	"encoding/hex"
+	"crypto/rand"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"arca/internal/envelope"
 	"arca/internal/store"
@@ -20,7 +22,8 @@ import (
 
 var long = flag.Bool("long", false, "run the long versions of tests")
 
-// fixedKey is a root key that two processes share.
+// fixedKey is a root key provider that two processes share: every parameter gives a
+// key.
 type fixedKey struct{ secret string }
 
 func (k fixedKey) Kind() string { return "fixed" }
@@ -30,15 +33,25 @@ func (k fixedKey) Create(ctx context.Context) (*envelope.Key, []byte, error) {
 	return key, nil, err
 }
 
-func (k fixedKey) Open(context.Context, []byte) (*envelope.Key, error) {
-	raw, err := hex.DecodeString(k.secret)
-	if err != nil {
-		return nil, err
-	}
-	return envelope.NewKey(envelope.KeyID(raw[:16]), 1, raw)
+func (k fixedKey) Open(_ context.Context, params []byte) (*envelope.Key, error) {
+	raw := sha256.Sum256([]byte(k.secret + string(params)))
+	return envelope.NewKey(envelope.KeyID(raw[:16]), 1, raw[:])
 }
 
-const crashDirEnv = "ARCA_STORE_CRASH_DIR"
+func (k fixedKey) Renew(ctx context.Context) (*envelope.Key, []byte, error) {
+	params := []byte(rand.Text())
+	key, err := k.Open(ctx, params)
+	return key, params, err
+}
+
+func (k fixedKey) Adopt(context.Context, []byte, []byte) error { return nil }
+
+func (k fixedKey) Destroy(context.Context, []byte) error { return nil }
+
+const (
+	crashDirEnv  = "ARCA_STORE_CRASH_DIR"
+	crashKeysEnv = "ARCA_STORE_CRASH_KEYS"
+)
 
 func crashConfig(dir string) store.Config {
 	return store.Config{Dir: dir, RootKey: fixedKey{strings.Repeat("5a", 32)}}
@@ -47,22 +60,53 @@ func crashConfig(dir string) store.Config {
 // TestMain lets the test binary be the process that TestKill9 kills.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDirEnv); dir != "" {
-		fmt.Fprintln(os.Stderr, writeUntilKilled(dir))
+		fmt.Fprintln(os.Stderr, writeUntilKilled(dir, os.Getenv(crashKeysEnv)))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
+// changeKeys rotates root key and storage key and seals anew, without a pause.
+func changeKeys(s *store.Store, purge bool) error {
+	for i := 0; ; i++ {
+		if _, err := s.RotateStorageKey(context.Background()); err != nil {
+			return err
+		}
+		for more := true; more; {
+			p, err := s.Reseal(context.Background(), time.Now())
+			if err != nil {
+				return err
+			}
+			more = p.More
+		}
+		if _, err := s.RotateRootKey(context.Background()); err != nil {
+			return err
+		}
+		if err := s.DestroyFormerRootKeys(context.Background()); err != nil {
+			return err
+		}
+		if purge {
+			if err := s.Purge(context.Background(), nil); err != nil {
+				return err
+			}
+		}
+		fmt.Printf("keys %d\n", i)
+	}
+}
+
 // writeUntilKilled writes and says what was acknowledged.
-func writeUntilKilled(dir string) error {
+func writeUntilKilled(dir, keys string) error {
 	var h shelf
 	s := store.New(crashConfig(dir))
 	h.attach(s)
 	if err := s.Open(context.Background()); err != nil {
 		return err
 	}
-	failed := make(chan error, 9)
+	failed := make(chan error, 10)
 	go func() { failed <- s.Run(context.Background()) }()
+	if keys != "" {
+		go func() { failed <- changeKeys(s, keys == "purge") }()
+	}
 	acked := make(chan string, 1000)
 	for w := range 8 {
 		go func() {
@@ -100,7 +144,12 @@ func writeUntilKilled(dir string) error {
 }
 
 // What was acknowledged before kill -9 is there afterwards, with its children.
-func TestKill9(t *testing.T) {
+func TestKill9(t *testing.T) { testKill9(t, false) }
+
+// So it is if the keys were being changed meanwhile.
+func TestKill9ChangingKeys(t *testing.T) { testKill9(t, true) }
+
+func testKill9(t *testing.T, keys bool) {
 	rounds, acks := 3, 150
 	if *long {
 		rounds, acks = 100, 400
@@ -110,6 +159,13 @@ func TestKill9(t *testing.T) {
 	for round := range rounds {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), crashDirEnv+"="+dir)
+		if keys {
+			how := "rotate"
+			if *long {
+				how = "purge"
+			}
+			cmd.Env = append(cmd.Env, crashKeysEnv+"="+how)
+		}
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +188,7 @@ func TestKill9(t *testing.T) {
 			if k, _ := fmt.Sscanf(line, "ack %s %d", &id, &n); k == 2 {
 				want[id] = max(want[id], n)
 				seen++
-			} else {
+			} else if !strings.HasPrefix(line, "keys ") {
 				t.Logf("writer says: %s", line)
 			}
 			if seen == acks+37*round%100 {
@@ -174,6 +230,12 @@ func TestKill9(t *testing.T) {
 			})
 			if err != nil {
 				t.Error(err)
+			}
+			if keys {
+				reseal(t, s)
+				if got := storageKeys(t, s); strings.Contains(got, "false") {
+					t.Errorf("keys = %s", got)
+				}
 			}
 		})
 	}

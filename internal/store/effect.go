@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-
 	"fmt"
 	"maps"
 	"slices"
@@ -192,6 +191,9 @@ func (s *Store) startLife(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: look for effects: %w", ErrUnavailable, err)
 	}
+	if err := s.loadKeyring(ctx, got.Header.Revision); err != nil {
+		return fmt.Errorf("%w: read keyring: %w", ErrUnavailable, err)
+	}
 	for _, kv := range got.Kvs {
 		seq, _, err := splitValue(kv.Value)
 		if err != nil || x.key(seq) != string(kv.Key) {
@@ -233,12 +235,13 @@ func (s *Store) bumpLife(ctx context.Context, key string) (uint64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("encode node record: %w", err)
 		}
+		ring := s.ring.rev.Load()
 		value, err := s.sealValue(key, max(seq, s.floor+uint64(got.Header.Revision))+1, plain)
 		if err != nil {
 			return 0, err
 		}
 		resp, err := s.client.Txn(ctx).
-			If(clientv3.Compare(clientv3.ModRevision(key), "=", modRev)).
+			If(clientv3.Compare(clientv3.ModRevision(key), "=", modRev), compareKeyring(ring)).
 			Then(clientv3.OpPut(key, string(value))).
 			Commit()
 		if err != nil {
@@ -246,6 +249,9 @@ func (s *Store) bumpLife(ctx context.Context, key string) (uint64, error) {
 		}
 		if resp.Succeeded {
 			return rec.Life, nil
+		}
+		if err := s.learnKeyring(ctx); err != nil {
+			return 0, err
 		}
 	}
 }

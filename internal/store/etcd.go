@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"net/url"
@@ -72,6 +73,13 @@ func (s *Store) dial(ctx context.Context) error {
 // startMember starts a cluster of one, without a port. Its peer address is a
 // placeholder that nothing listens on: etcd demands one in the member list.
 func (s *Store) startMember(ctx context.Context) error {
+	if fips140.Enforced() {
+		// It would panic.
+		return errors.New("etcd names its members by SHA-1, which GODEBUG=fips140=only forbids: FIPS mode is fips140=on")
+	}
+	if err := s.clearStillborn(); err != nil {
+		return err
+	}
 	placeholder := url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 
 	c := embed.NewConfig()
@@ -93,7 +101,8 @@ func (s *Store) startMember(ctx context.Context) error {
 	c.MaxRequestBytes = maxRequestBytes
 	c.SnapshotCount = snapshotEntries
 	c.SnapshotCatchUpEntries = catchUpEntries
-	c.MaxSnapFiles, c.MaxWalFiles = 2, 2
+	c.MaxSnapFiles = 2
+	c.MaxWalFiles = 0             // trimLog removes them
 	c.BackendFreelistType = "map" // does not slow down with the number of free pages
 	c.AutoCompactionRetention = "0"
 	c.CorruptCheckTime, c.DowngradeCheckTime = 0, 0

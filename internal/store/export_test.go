@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -170,15 +171,161 @@ func (e *KeyringEditor) Rotate(purpose string) {
 		if old.Purpose != purpose {
 			continue
 		}
-		k, err := e.s.ring.kek.OpenKey(old.Sealed, old.ad(e.s.deployment))
+		k, err := e.s.ring.key().OpenKey(old.Sealed, old.ad(e.s.deployment))
 		old.State = keyRetired
-		old.Sealed, e.err = e.s.ring.kek.SealKey(k, old.ad(e.s.deployment))
+		old.Sealed, e.err = e.s.ring.key().SealKey(k, old.ad(e.s.deployment))
 		e.err = errors.Join(e.err, err)
 		fresh := envelope.GenerateKey(k.ID(), k.Version()+1)
 		entry := keyEntry{Purpose: purpose, ID: old.ID, Version: fresh.Version(), Created: old.Created, State: keyActive}
-		entry.Sealed, err = e.s.ring.kek.SealKey(fresh, entry.ad(e.s.deployment))
+		entry.Sealed, err = e.s.ring.key().SealKey(fresh, entry.ad(e.s.deployment))
 		e.err = errors.Join(e.err, err)
 		e.rec.Keys = append(e.rec.Keys, entry)
 		return
 	}
+}
+
+// Bounds of holds.
+const (
+	HoldRevisions = holdRevisions
+	MaxHolds      = maxHolds
+)
+
+// HeldBack is where a compaction that is due at a revision stops.
+func (s *Store) HeldBack(ctx context.Context, rev int64) (int64, error) { return s.heldBack(ctx, rev) }
+
+// Decode decodes a record's plaintext.
+func (t *Table[T]) Decode(plain []byte) (*T, error) {
+	rec, err := t.t.decodePlain(envelope.NewPlaintext(append([]byte(nil), plain...)))
+	if err != nil {
+		return nil, err
+	}
+	return rec.(*T), nil
+}
+
+// SealedUnder is the version of the storage key that a value names.
+func SealedUnder(value []byte) uint32 { return sealedUnder(value) }
+
+// OldValues lists the keys in etcd whose values are sealed under a storage key of that
+// version.
+func (s *Store) OldValues(ctx context.Context, version uint32) (keys []string, err error) {
+	got, err := s.client.Get(ctx, root, clientv3.WithPrefix())
+	if err != nil {
+		return nil, err
+	}
+	for _, kv := range got.Kvs {
+		if sealedUnder(kv.Value) == version {
+			keys = append(keys, string(kv.Key))
+		}
+	}
+	return keys, nil
+}
+
+// Secrets returns copies of all keys of the keyring, in memory, and the KEK.
+func (s *Store) Secrets() (out map[string]*envelope.Key, err error) {
+	s.ring.mu.RLock()
+	defer s.ring.mu.RUnlock()
+	out = map[string]*envelope.Key{"kek": s.ring.kek}
+	for _, e := range s.ring.entries {
+		k, err := s.ring.kek.OpenKey(e.Sealed, e.ad(s.deployment))
+		if err != nil {
+			return nil, err
+		}
+		out[e.Purpose] = k
+	}
+	return out, nil
+}
+
+// ForgetKeys wipes what left the keyring before now.
+func (s *Store) ForgetKeys(ctx context.Context, now time.Time) error { return s.forgetKeys(ctx, now) }
+
+// HasStorageKey reports whether a version of the storage key is in memory.
+func (s *Store) HasStorageKey(version uint32) bool {
+	id, _ := s.ring.storage.Primary()
+	return s.ring.storage.Has(id, version)
+}
+
+// HoldNextCommitUnknown is HoldNextCommit with nobody to ask afterwards.
+func (s *Store) HoldNextCommitUnknown(hold func(release func() error)) {
+	s.HoldNextCommit(hold)
+	send := s.transmit
+	s.transmit = func(ctx context.Context, p *prepared) (*clientv3.TxnResponse, error) {
+		p.silent = true
+		return send(ctx, p)
+	}
+}
+
+// LoseNextReply sends the next transaction, calls then, and drops the reply.
+func (s *Store) LoseNextReply(then func()) {
+	send := s.transmit
+	s.transmit = func(ctx context.Context, p *prepared) (*clientv3.TxnResponse, error) {
+		s.transmit = send
+		if _, err := send(ctx, p); err != nil {
+			return nil, err
+		}
+		then()
+		return nil, errInjectedLost
+	}
+}
+
+// HoldCommit is HoldNextCommit without a lost reply: the sender waits until it is
+// released.
+func (s *Store) HoldCommit() (held <-chan struct{}, release func()) {
+	send := s.transmit
+	at, gone := make(chan struct{}), make(chan struct{})
+	s.transmit = func(ctx context.Context, p *prepared) (*clientv3.TxnResponse, error) {
+		s.transmit = send
+		close(at)
+		<-gone
+		return send(ctx, p)
+	}
+	return at, func() { close(gone) }
+}
+
+// Commits counts the transactions that were sent.
+func (s *Store) Commits() int64 { return s.commits.Load() }
+
+// Keys in etcd.
+const (
+	RootKeyKey = rootKeyKey
+	KeyringKey = keyringKey
+	FloorKey   = floorKey
+)
+
+// DropHistory takes the history out of a root record.
+func (s *Store) DropHistory(value []byte) ([]byte, error) {
+	rec, err := s.decodeRoot(value)
+	if err != nil {
+		return nil, err
+	}
+	rec.History = nil
+	return s.codec.enc.Marshal(rec)
+}
+
+// MixKeyrings makes a keyring of the entries of two: the storage key of the first seals,
+// and that which sealed in the second is left out.
+func (s *Store) MixKeyrings(first, second string) (string, error) {
+	a, err := s.decodeKeyring([]byte(first))
+	if err != nil {
+		return "", err
+	}
+	b, err := s.decodeKeyring([]byte(second))
+	if err != nil {
+		return "", err
+	}
+	b.Keys = slices.DeleteFunc(b.Keys, func(e keyEntry) bool {
+		return e.Purpose == purposeStorage && (e.State == keyActive || e.Version == 1)
+	})
+	for _, e := range a.Keys {
+		if e.Purpose == purposeStorage {
+			b.Keys = append(b.Keys, e)
+		}
+	}
+	value, err := s.codec.enc.Marshal(b)
+	return string(value), err
+}
+
+// LockKeyring waits until nobody reads the keyring, as an installation does.
+func (s *Store) LockKeyring() {
+	s.ring.mu.Lock()
+	defer s.ring.mu.Unlock()
 }

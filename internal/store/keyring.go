@@ -5,11 +5,11 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -36,13 +36,16 @@ const (
 )
 
 // rootRecord stands in the clear at meta/root: what is needed before any key is
-// there. It is written once, when the store is created.
+// there. It is written when the store is created and when its root key changes.
 type rootRecord struct {
 	Format     uint64 `cbor:"1,keyasint"`
 	Deployment []byte `cbor:"2,keyasint"`
 	RootKind   string `cbor:"3,keyasint"`
 	RootParams []byte `cbor:"4,keyasint"`
 	KEK        []byte `cbor:"5,keyasint"` // envelope under the root key
+	// History is a rootHistory, an envelope under the KEK. It is there as soon as the
+	// root key has changed once.
+	History []byte `cbor:"6,keyasint,omitempty"`
 }
 
 // keyringRecord stands at meta/keyring. Its keys are envelopes under the KEK, and
@@ -72,10 +75,41 @@ type keyEntry struct {
 // keyring is the opened keyring.
 type keyring struct {
 	storage *envelope.Keyring
-	kek     *envelope.Key
+
+	// change is held by whoever changes the keyring in etcd, or the KEK. It is taken
+	// before space.gate and mu.
+	change sync.Mutex
+
+	// rev is the revision of the keyring that the active keys come from. It is raised
+	// after they are in place: who reads it first and seals then, seals under that
+	// keyring or a newer one.
+	rev atomic.Int64
+	// doubt says why the keyring in etcd cannot be followed; nil if it is. Nothing is
+	// committed meanwhile.
+	doubt atomic.Pointer[doubt]
+	kick  chan struct{} // somebody doubts
+
+	// unsettled is what a change of the keyring was made from whose outcome is unknown;
+	// guarded by change.
+	unsettled *keyringAt
 
 	mu        sync.RWMutex
+	kek       *envelope.Key                // guarded by mu
+	next      *envelope.Key                // guarded by mu; a KEK that is being written, or nil
 	byPurpose map[string]*envelope.Keyring // guarded by mu
+	entries   []keyEntry                   // guarded by mu; the keyring of rev
+	gone      []goneKey                    // guarded by mu; no longer in it, but still in memory
+}
+
+func newKeyring() *keyring {
+	return &keyring{kick: make(chan struct{}, 1), byPurpose: make(map[string]*envelope.Keyring)}
+}
+
+// key is the KEK in use. It is wiped some time after it was replaced.
+func (r *keyring) key() *envelope.Key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.kek
 }
 
 func (r *keyring) of(purpose string) (*envelope.Keyring, error) {
@@ -97,7 +131,15 @@ func (r *keyring) wipe() {
 	for _, k := range r.byPurpose {
 		k.Wipe()
 	}
-	r.kek.Wipe()
+	keks := []*envelope.Key{r.kek, r.next}
+	for _, g := range r.gone {
+		keks = append(keks, g.kek)
+	}
+	for _, k := range keks {
+		if k != nil {
+			k.Wipe()
+		}
+	}
 }
 
 func kekAD(deployment []byte) []byte {
@@ -150,32 +192,22 @@ func (s *Store) openKeyring(ctx context.Context) error {
 			return errors.New("the root record of the store was deleted while it was opened")
 		}
 	}
-	kek, err := s.openRoot(ctx, got.Kvs[0].Value)
-	if err != nil {
+	s.ring = newKeyring()
+	if err := s.learnKeyring(ctx); err != nil {
 		return err
 	}
-	s.ring = &keyring{kek: kek, byPurpose: make(map[string]*envelope.Keyring)}
 	for {
-		got, err := s.client.Get(ctx, keyringKey)
-		if err != nil {
-			return fmt.Errorf("%w: read keyring: %w", ErrUnavailable, err)
-		}
-		if len(got.Kvs) == 0 {
-			return errors.New("the keyring is missing from etcd; nothing can be read without it: restore a backup")
-		}
-		rec, err := s.installKeyring(got.Kvs[0].Value)
-		if err != nil {
-			return err
-		}
-		done, err := s.completeKeyring(ctx, rec, got.Kvs[0].ModRevision)
+		done, err := s.completeKeyring(ctx)
 		if err != nil {
 			return err
 		}
 		if done {
-			break
+			return s.openFloor(ctx)
+		}
+		if err := s.learnKeyring(ctx); err != nil {
+			return err
 		}
 	}
-	return s.openFloor(ctx)
 }
 
 // refuseForeign makes sure that nothing but this version of Arca lives in etcd. A
@@ -216,6 +248,9 @@ func (s *Store) createKeyring(ctx context.Context) error {
 		return fmt.Errorf("%w: look for records: %w", ErrUnavailable, err)
 	}
 	if len(got.Kvs) > 0 {
+		if unfinished, err := s.unfinishedImport(ctx); err != nil || unfinished {
+			return errors.Join(err, ErrUnfinishedImport)
+		}
 		return errors.New("etcd holds records of arca but not their root record; nothing can be read without it: restore a backup")
 	}
 	rootKey, params, err := s.cfg.RootKey.Create(ctx)
@@ -271,100 +306,6 @@ func (s *Store) createKeyring(ctx context.Context) error {
 	return nil
 }
 
-// openRoot opens the KEK with the configured root key.
-func (s *Store) openRoot(ctx context.Context, value []byte) (*envelope.Key, error) {
-	var rec rootRecord
-	if err := s.codec.dec.Unmarshal(value, &rec); err != nil {
-		return nil, fmt.Errorf("read root record: %w", err)
-	}
-	if rec.Format != rootFormat || len(rec.Deployment) != 16 {
-		return nil, fmt.Errorf("root record has format %d, which this version does not know", rec.Format)
-	}
-	if kind := s.cfg.RootKey.Kind(); kind != rec.RootKind {
-		return nil, fmt.Errorf("this store was sealed with a root key of kind %q, but one of kind %q is configured", rec.RootKind, kind)
-	}
-	rootKey, err := s.cfg.RootKey.Open(ctx, rec.RootParams)
-	if err != nil {
-		return nil, fmt.Errorf("open root key: %w", err)
-	}
-	defer rootKey.Wipe()
-	if id, _, err := envelope.Header(rec.KEK); err == nil && id != rootKey.ID() {
-		return nil, fmt.Errorf("the configured root key has the id %s, but this store was sealed with %s", rootKey.ID(), id)
-	}
-	kek, err := rootKey.OpenKey(rec.KEK, kekAD(rec.Deployment))
-	if err != nil {
-		return nil, errors.New("the configured root key does not open this store: it is not the one that sealed it, or the root record in etcd is damaged")
-	}
-	s.deployment = rec.Deployment
-	s.deploymentID = hex.EncodeToString(rec.Deployment)
-	return kek, nil
-}
-
-// installKeyring opens every key of the record and adds it to the ring. Keys are
-// only ever added: one that is gone from the record may still be needed by a record
-// on its way.
-func (s *Store) installKeyring(value []byte) (keyringRecord, error) {
-	var rec keyringRecord
-	if err := s.codec.dec.Unmarshal(value, &rec); err != nil {
-		return rec, fmt.Errorf("read keyring: %w", err)
-	}
-	if rec.Format != keyringFormat {
-		return rec, fmt.Errorf("keyring has format %d, which this version does not know", rec.Format)
-	}
-	active := make(map[string]bool)
-	for i := range rec.Keys {
-		e := &rec.Keys[i]
-		k, err := s.ring.kek.OpenKey(e.Sealed, e.ad(s.deployment))
-		if err != nil {
-			return rec, fmt.Errorf("open %s key version %d: %w", e.Purpose, e.Version, err)
-		}
-		if id := k.ID(); string(id[:]) != string(e.ID) || k.Version() != e.Version {
-			return rec, fmt.Errorf("open %s key version %d: %w", e.Purpose, e.Version, envelope.ErrDecrypt)
-		}
-		if e.State == keyActive {
-			if active[e.Purpose] {
-				return rec, fmt.Errorf("keyring has two active %s keys", e.Purpose)
-			}
-			active[e.Purpose] = true
-		}
-		if err := s.installKey(e, k); err != nil {
-			return rec, err
-		}
-	}
-	for _, p := range []string{purposeStorage, purposeIndex} {
-		if !active[p] {
-			return rec, fmt.Errorf("keyring has no active %s key: restore a backup", p)
-		}
-	}
-	return rec, nil
-}
-
-func (s *Store) installKey(e *keyEntry, k *envelope.Key) error {
-	s.ring.mu.Lock()
-	defer s.ring.mu.Unlock()
-	ring, ok := s.ring.byPurpose[e.Purpose]
-	if !ok {
-		ring = envelope.NewKeyring(k)
-		s.ring.byPurpose[e.Purpose] = ring
-		switch e.Purpose {
-		case purposeStorage:
-			s.ring.storage = ring
-		case purposeIndex:
-			secret := k.Secret()
-			s.setIndexKey(secret.Bytes())
-		}
-	}
-	if ok && e.Purpose == purposeIndex {
-		if id, _ := ring.Primary(); id != k.ID() {
-			return errors.New("keyring has another index key than before")
-		}
-	}
-	if e.State == keyActive {
-		return ring.AddPrimary(k)
-	}
-	return ring.Add(k)
-}
-
 // setIndexKey keeps the secret for as long as the store is there: every lookup needs
 // it.
 func (s *Store) setIndexKey(secret []byte) {
@@ -372,8 +313,12 @@ func (s *Store) setIndexKey(secret []byte) {
 }
 
 // completeKeyring adds the purposes that an older keyring lacks. It reports false if
-// another node changed the keyring meanwhile, which must then be read again.
-func (s *Store) completeKeyring(ctx context.Context, rec keyringRecord, modRev int64) (done bool, err error) {
+// the keyring changed by that, or by another node, and must be read again.
+func (s *Store) completeKeyring(ctx context.Context) (done bool, err error) {
+	s.ring.mu.RLock()
+	kek := s.ring.kek
+	rec := keyringRecord{Format: keyringFormat, Keys: slices.Clone(s.ring.entries)}
+	s.ring.mu.RUnlock()
 	missing := slices.DeleteFunc(purposes(), func(p string) bool {
 		return slices.ContainsFunc(rec.Keys, func(e keyEntry) bool { return e.Purpose == p })
 	})
@@ -381,7 +326,7 @@ func (s *Store) completeKeyring(ctx context.Context, rec keyringRecord, modRev i
 		return true, nil
 	}
 	for _, p := range missing {
-		e, k, err := newKeyEntry(s.ring.kek, s.deployment, p, s.cfg.Now())
+		e, k, err := newKeyEntry(kek, s.deployment, p, s.cfg.Now())
 		if err != nil {
 			return false, err
 		}
@@ -393,7 +338,7 @@ func (s *Store) completeKeyring(ctx context.Context, rec keyringRecord, modRev i
 		return false, fmt.Errorf("encode keyring: %w", err)
 	}
 	if _, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(keyringKey), "=", modRev)).
+		If(clientv3.Compare(clientv3.ModRevision(keyringKey), "=", s.ring.rev.Load())).
 		Then(clientv3.OpPut(keyringKey, string(value))).
 		Commit(); err != nil {
 		return false, fmt.Errorf("%w: write keyring: %w", ErrUnavailable, err)
@@ -417,6 +362,9 @@ func (s *Store) openFloor(ctx context.Context) error {
 	}
 	if len(got.Kvs) == 0 {
 		return errors.New("the floor record is missing from etcd: restore a backup")
+	}
+	if err := s.loadKeyring(ctx, got.Header.Revision); err != nil {
+		return fmt.Errorf("%w: read keyring: %w", ErrUnavailable, err)
 	}
 	_, plain, err := s.openValue(floorKey, got.Kvs[0].Value)
 	if err != nil {

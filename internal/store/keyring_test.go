@@ -1,9 +1,11 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"arca/internal/envelope"
 	"arca/internal/store"
@@ -138,5 +140,136 @@ func TestStorageKeyRotatedElsewhere(t *testing.T) {
 				t.Errorf("a node sees %d records, want 3", got)
 			}
 		})
+	}
+}
+
+// Who controls etcd has kept the root records and keyrings of the past. Every part of
+// them is genuine.
+func TestOldKeyringAtStart(t *testing.T) {
+	endpoint, key := externalEtcd(t), storetest.NewRootKey()
+	cfg := store.Config{Dir: t.TempDir(), Endpoints: []string{endpoint}, RootKey: key}
+	s := store.New(cfg)
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	root, first := get(t, s, store.RootKeyKey), get(t, s, store.KeyringKey)
+	var rings [2]string
+	for i := range rings {
+		if _, err := s.RotateStorageKey(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		rings[i] = get(t, s, store.KeyringKey)
+	}
+	mixed, err := s.MixKeyrings(first, rings[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RotateRootKey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	root2, ring2 := get(t, s, store.RootKeyKey), get(t, s, store.KeyringKey)
+	mustClose(t, s)
+
+	open := func(dir string) error {
+		s := store.New(store.Config{Dir: dir, Endpoints: []string{endpoint}, RootKey: key})
+		err := s.Open(t.Context())
+		mustClose(t, s)
+		return err
+	}
+	if err := open(cfg.Dir); err != nil { // which notes the keys
+		t.Fatal(err)
+	}
+	attacker := store.New(store.Config{Endpoints: []string{endpoint}, RootKey: key})
+	if err := attacker.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, attacker)
+	adopted := len(key.Adopted())
+	for _, tc := range []struct{ name, dir, root, ring, want string }{
+		{"of a former root key", cfg.Dir, root, rings[1], "older keys"},
+		{"with a former storage key that seals", t.TempDir(), root, mixed, "older keyring"},
+		{"as it was", cfg.Dir, root2, ring2, ""},
+	} {
+		put(t, attacker, store.RootKeyKey, tc.root)
+		put(t, attacker, store.KeyringKey, tc.ring)
+		err := open(tc.dir)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: Open = %v, want %q", tc.name, err, tc.want)
+		}
+		if got := key.Adopted(); tc.want != "" && len(got) != adopted {
+			t.Errorf("%s: adopted %q", tc.name, got[adopted:])
+		}
+	}
+}
+
+// In a process that runs, a former root record with its keyring changes nothing: the
+// former root key is still there, for backups, and would open them.
+func TestOldRootPutBack(t *testing.T) {
+	var h shelf
+	s := store.New(store.Config{Dir: t.TempDir(), RootKey: storetest.NewRootKey()})
+	h.attach(s)
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	run(t, s)
+	closeLater(t, s)
+	oldRoot, oldRing := get(t, s, store.RootKeyKey), get(t, s, store.KeyringKey)
+	if _, err := s.RotateRootKey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	root, ring := get(t, s, store.RootKeyKey), get(t, s, store.KeyringKey)
+	write := func() error {
+		_, err := s.Update(t.Context(), func(tx *store.Tx) error {
+			h.things.Put(tx, at("a", "1"), &thing{})
+			return nil
+		})
+		return err
+	}
+	put(t, s, store.RootKeyKey, oldRoot)
+	put(t, s, store.KeyringKey, oldRing)
+	eventually(t, func() bool {
+		err := write()
+		return err != nil && strings.Contains(err.Error(), "root key")
+	})
+	if _, err := s.RotateStorageKey(t.Context()); err == nil || !strings.Contains(err.Error(), "former root record") {
+		t.Errorf("RotateStorageKey = %v", err)
+	}
+	put(t, s, store.RootKeyKey, root)
+	put(t, s, store.KeyringKey, ring)
+	eventually(t, func() bool { return write() == nil })
+}
+
+// A writer that waits for the keyring must not make readers of it wait for ever.
+func TestWrapKeyBesideRotation(t *testing.T) {
+	s := storetest.Open(t, store.Config{Dir: t.TempDir(), RootKey: storetest.NewRootKey(), Logger: storetest.Logger(t)}, nil)
+	done := make(chan error, 1)
+	k := envelope.GenerateKey(envelope.NewKeyID(), 1)
+	sealed, err := s.WrapKey(k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	go func() {
+		for range 20_000 {
+			if _, err := s.UnwrapKey(sealed, nil); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	go func() {
+		for ctx.Err() == nil {
+			s.LockKeyring()
+		}
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-ctx.Done():
+		t.Fatal("nobody gets at the keyring any more")
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
+
+	"arca/internal/envelope"
 )
 
 // loaded is all records of all tables at one revision, in key order.
@@ -47,6 +49,9 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 		return nil, err
 	}
 	l := &loaded{rev: head.Header.Revision, tables: make([][]change, len(s.tables))}
+	if err := s.loadKeyring(ctx, l.rev); err != nil {
+		return nil, err
+	}
 	if head.Count <= shardRecords {
 		got, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(l.rev))
 		if err != nil {
@@ -96,6 +101,25 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 		}
 	}
 	return l, nil
+}
+
+// loadKeyring takes over the keyring of a revision whose records are about to be read:
+// it may have changed since it was opened, or since the watch fell behind.
+func (s *Store) loadKeyring(ctx context.Context, rev int64) error {
+	got, err := s.client.Get(ctx, keyringKey, clientv3.WithRev(rev))
+	if err != nil {
+		return err
+	}
+	if len(got.Kvs) == 0 {
+		return errNoKeyring
+	}
+	err = s.installKeyring(got.Kvs[0].Value, got.Kvs[0].ModRevision)
+	if errors.Is(err, errOtherKEK) {
+		s.ring.change.Lock()
+		defer s.ring.change.Unlock()
+		return s.learnKeyring(ctx)
+	}
+	return err
 }
 
 // shardRanges cuts a table into ranges. Keys begin with a hash, so equal ranges hold
@@ -192,14 +216,16 @@ func (s *Store) watchFrom(ctx context.Context, from int64) (compacted bool, err 
 		if err := resp.Err(); err != nil {
 			return false, err
 		}
-		s.offerEvents(resp.Events)
+		if err := s.offerEvents(ctx, resp.Events); err != nil {
+			return false, err
+		}
 	}
 	return false, errors.New("watch ended")
 }
 
 // offerEvents hands the events of whole revisions to the mirror. etcd sends all
 // events of a revision in one response.
-func (s *Store) offerEvents(events []*clientv3.Event) {
+func (s *Store) offerEvents(ctx context.Context, events []*clientv3.Event) error {
 	var batches []batch
 	for len(events) > 0 {
 		b := batch{rev: events[0].Kv.ModRevision}
@@ -211,10 +237,21 @@ func (s *Store) offerEvents(events []*clientv3.Event) {
 			for _, ev := range events[:n] {
 				deleted := ev.Type == clientv3.EventTypeDelete
 				b.bytes += int64(len(ev.Kv.Key) + len(ev.Kv.Value))
-				if string(ev.Kv.Key) == keyringKey && !deleted {
-					s.keyringChanged(ev.Kv.Value)
+				if string(ev.Kv.Key) == keyringKey {
+					s.keyringChanged(ev.Kv.Value, b.rev)
 				}
-				if c, ok := s.decodeEvent(ev.Kv, deleted); ok {
+				c, ok := s.decodeEvent(ev.Kv, deleted)
+				if ok && errors.Is(c.refused, envelope.ErrNoKey) && s.ring.doubt.Load() != nil {
+					// Sealed under a key that this node cannot open yet. To go on without it
+					// would show the record as it was; so nothing newer is shown at all.
+					s.mirror.offer(batches...)
+					batches = nil
+					if err := s.awaitKeyring(ctx); err != nil {
+						return err
+					}
+					c, ok = s.decodeEvent(ev.Kv, deleted)
+				}
+				if ok {
 					b.changes = append(b.changes, c)
 				}
 			}
@@ -225,13 +262,5 @@ func (s *Store) offerEvents(events []*clientv3.Event) {
 	if len(batches) > 0 {
 		s.mirror.offer(batches...)
 	}
-}
-
-// keyringChanged learns keys that another node added, before the first record sealed
-// under them arrives. A keyring that does not open is not taken over; records under
-// keys that only it holds will then be refused one by one.
-func (s *Store) keyringChanged(value []byte) {
-	if _, err := s.installKeyring(value); err != nil {
-		s.log.Error("keyring in etcd refused; the last good one stays in use", "cause", err.Error())
-	}
+	return nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,11 +14,12 @@ import (
 
 // entry is one record as the mirror holds it. It is immutable.
 type entry struct {
-	key  string // hashed key, without the table's prefix
-	rev  int64  // etcd's mod revision, what transactions compare
-	seq  uint64 // record sequence
-	size int    // bytes of the value in etcd
-	rec  any    // *T; nil for a stub, whose record is read from etcd when asked for
+	key        string // hashed key, without the table's prefix
+	rev        int64  // etcd's mod revision, what transactions compare
+	seq        uint64 // record sequence
+	size       int    // bytes of the value in etcd
+	keyVersion uint32 // of the storage key that it is sealed under
+	rec        any    // *T; nil for a stub, whose record is read from etcd when asked for
 }
 
 type indexItem struct {
@@ -112,6 +114,7 @@ type mirror struct {
 	pending map[int64]batch         // guarded by mu; above applied+1
 	waiting map[int64]chan struct{} // guarded by mu; closed when the revision is applied
 	graves  graves                  // guarded by mu
+	sealed  map[uint32]int64        // guarded by mu; records by version of the storage key
 }
 
 func newMirror(tables []*table, log *slog.Logger) *mirror {
@@ -122,6 +125,7 @@ func newMirror(tables []*table, log *slog.Logger) *mirror {
 		dirty:   make([]bool, len(tables)),
 		pending: make(map[int64]batch),
 		waiting: make(map[int64]chan struct{}),
+		sealed:  make(map[uint32]int64),
 	}
 	st := &state{tables: make([]tableState, len(tables))}
 	for i, t := range tables {
@@ -228,6 +232,10 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	m.dirty[t.index] = true
 	w.rev = e.rev
 	w.records.Set(e.key, e)
+	if existed {
+		m.sealedLocked(old, -1)
+	}
+	m.sealedLocked(e, 1)
 	// Most changes of a record leave most of its index keys as they are. Setting one
 	// replaces the item that stands there, for items are ordered by index key and record
 	// key; only those that are no longer wanted are deleted.
@@ -259,9 +267,23 @@ func (m *mirror) removeLocked(t *table, e *entry, rev int64) {
 	m.dirty[t.index] = true
 	w.rev = rev
 	w.records.Delete(e.key)
+	m.sealedLocked(e, -1)
 	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].Delete(indexItem{key, e}) })
 	t.count(e.key, -1)
 	m.graves.add(t, e.key, e.seq)
+}
+
+func (m *mirror) sealedLocked(e *entry, delta int64) {
+	if m.sealed[e.keyVersion] += delta; m.sealed[e.keyVersion] == 0 {
+		delete(m.sealed, e.keyVersion)
+	}
+}
+
+// sealedBy counts the records by version of the storage key they are sealed under.
+func (m *mirror) sealedBy() map[uint32]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.sealed)
 }
 
 // refuseLocked keeps what the mirror has. Somebody put back an older record, or one
@@ -281,6 +303,7 @@ func (m *mirror) replace(l *loaded) {
 	if l.rev <= m.applied {
 		return
 	}
+	clear(m.sealed)
 	for i, t := range m.tables {
 		old := m.work[i]
 		fresh := emptyTableState(t)
@@ -289,6 +312,7 @@ func (m *mirror) replace(l *loaded) {
 		items := make([][]indexItem, len(t.indexes))
 		add := func(e *entry) {
 			fresh.records.Load(e.key, e)
+			m.sealedLocked(e, 1)
 			counts[e.key[:hashBytes]]++
 			t.eachIndexKey(e, func(i int, key string) { items[i] = append(items[i], indexItem{key, e}) })
 		}

@@ -31,6 +31,17 @@ type nodeFile struct {
 	NodeID       string `json:"nodeId"`
 	ClusterToken string `json:"clusterToken"`
 	DeploymentID string `json:"deploymentId,omitempty"`
+	// Keys are the newest that the node has used.
+	Keys *nodeKeys `json:"keys,omitempty"`
+}
+
+// nodeKeys names keys that only ever get newer while they have the same id. Somebody
+// who controls etcd and not the data directory, as with an external cluster, cannot
+// have a node start again under keys that were replaced, whose secrets he may know.
+type nodeKeys struct {
+	KEK            string `json:"kek"`
+	KEKVersion     uint32 `json:"kekVersion"`
+	StorageVersion uint32 `json:"storageVersion"`
 }
 
 // node is this process's hold on its data directory and its identity.
@@ -38,6 +49,7 @@ type node struct {
 	id    string
 	token string
 	known string // deployment id that the directory belongs to, "" if not known yet
+	keys  *nodeKeys
 	dir   string
 	lock  *os.File
 }
@@ -78,7 +90,7 @@ func (n *node) open(dir string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", filepath.Join(dir, nodeFileName), err)
 	}
-	n.id, n.token, n.known = f.NodeID, f.ClusterToken, f.DeploymentID
+	n.id, n.token, n.known, n.keys = f.NodeID, f.ClusterToken, f.DeploymentID, f.Keys
 	return nil
 }
 
@@ -103,7 +115,33 @@ func parseNodeFile(raw []byte) (nodeFile, error) {
 			return f, errors.New("an id is not 32 hexadecimal digits")
 		}
 	}
+	if f.Keys != nil {
+		if raw, err := hex.DecodeString(f.Keys.KEK); err != nil || len(raw) != 16 {
+			return f, errors.New("the id of the KEK is not 32 hexadecimal digits")
+		}
+	}
 	return f, nil
+}
+
+// checkKeys refuses keys that are older than those which the node has used.
+func (n *node) checkKeys(k nodeKeys) error {
+	if n.keys == nil || n.keys.KEK != k.KEK || (k.KEKVersion >= n.keys.KEKVersion && k.StorageVersion >= n.keys.StorageVersion) {
+		return nil
+	}
+	return fmt.Errorf("etcd holds older keys (KEK version %d, storage key version %d) than this node has used (%d, %d): somebody put them back; if that was you, with an older copy of the database, remove \"keys\" from %s",
+		k.KEKVersion, k.StorageVersion, n.keys.KEKVersion, n.keys.StorageVersion, filepath.Join(n.dir, nodeFileName))
+}
+
+// noteKeys remembers the keys in use for the next start.
+func (n *node) noteKeys(k nodeKeys) error {
+	if n.keys != nil && *n.keys == k {
+		return nil
+	}
+	n.keys = &k
+	if n.dir == "" {
+		return nil
+	}
+	return n.write()
 }
 
 // settle notes which deployment the directory belongs to, and refuses one that
@@ -124,7 +162,7 @@ func (n *node) settle(deployment string) error {
 
 // write replaces the identity file. After a crash there is the old file or the new.
 func (n *node) write() error {
-	raw, err := json.MarshalIndent(nodeFile{nodeFormat, n.id, n.token, n.known}, "", "  ")
+	raw, err := json.MarshalIndent(nodeFile{nodeFormat, n.id, n.token, n.known, n.keys}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write node identity: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -31,13 +33,18 @@ var (
 	errInjectedLost = errors.New("reply dropped by a test")
 )
 
+// nextFault asks the test what goes wrong with the next commit.
+func (s *Store) nextFault() Fault {
+	n := int(s.commits.Add(1))
+	if s.cfg.CommitFault == nil {
+		return NoFault
+	}
+	return s.cfg.CommitFault(n)
+}
+
 // send is the one place where records are committed.
 func (s *Store) send(ctx context.Context, p *prepared) (*clientv3.TxnResponse, error) {
-	n := int(s.commits.Add(1))
-	fault := NoFault
-	if s.cfg.CommitFault != nil {
-		fault = s.cfg.CommitFault(n)
-	}
+	fault := s.nextFault()
 	if fault == FaultNotApplied {
 		return nil, errInjected
 	}
@@ -81,50 +88,97 @@ const resolveTimeout = 15 * time.Second
 // out if it has not been applied yet. Each transaction puts a value of its own at a
 // key of its own, and only if that key does not exist. So whoever puts something
 // there first decides: if the tombstone written here gets in, the transaction can
-// never commit any more, however late it arrives; if it does not, the value that is
-// there says who was first.
+// never commit any more, however late it arrives; if it does not, what is there says
+// who was first. It may have been sealed anew since, so its kind tells, not its bytes,
+// and the revision at which it was created.
 //
 // Tombstones stay for a day: removing one would let in a transaction that was held up
 // somewhere on the way.
 func (s *Store) resolve(p *prepared, cause error) (rev int64, committed bool, err error) {
 	ctx, cancel := context.WithTimeout(s.life, resolveTimeout)
 	defer cancel()
-	tombstone, err := s.sealEffect(p.key, p.seq, effectTombstone, nil)
+	for pause := retryMin; !p.silent; pause = min(2*pause, retryMax) {
+		kind, at, err := s.entomb(ctx, p.key, p.seq)
+		if err == nil {
+			if kind != effectTombstone {
+				return at, true, nil
+			}
+			s.effects.settle(p.seq, ruledOut)
+			return 0, false, nil
+		}
+		cause = err
+		select {
+		case <-time.After(pause):
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	s.effects.settle(p.seq, unknown)
+	s.log.Error("outcome of a commit is unknown", "effect", p.seq, "error", cause.Error())
+	return 0, false, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnknown, cause)
+}
+
+// entomb writes a tombstone at an effect's key if nothing is there. It returns what
+// is there afterwards, and the revision at which it came.
+func (s *Store) entomb(ctx context.Context, key string, seq uint64) (effectKind, int64, error) {
+	ring := s.ring.rev.Load()
+	tombstone, err := s.sealEffect(key, seq, effectTombstone, nil)
 	if err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
-	for pause := retryMin; ; pause = min(2*pause, retryMax) {
-		if !p.silent {
-			resp, err := s.client.Txn(ctx).
-				If(clientv3.Compare(clientv3.CreateRevision(p.key), "=", 0)).
-				Then(clientv3.OpPut(p.key, string(tombstone))).
-				Else(clientv3.OpGet(p.key)).
-				Commit()
-			switch {
-			case err == nil && resp.Succeeded:
-				s.effects.settle(p.seq, ruledOut)
-				s.mirror.offer(batch{rev: resp.Header.Revision})
-				return 0, false, nil
-			case err == nil:
-				kvs := resp.Responses[0].GetResponseRange().Kvs
-				if len(kvs) == 1 && string(kvs[0].Value) == p.value {
-					return kvs[0].ModRevision, true, nil
-				}
-				// A tombstone of an earlier try, whose reply was lost in turn.
-				s.effects.settle(p.seq, ruledOut)
-				return 0, false, nil
-			}
-			cause = err
-		}
-		if !p.silent {
-			select {
-			case <-time.After(pause):
-				continue
-			case <-ctx.Done():
-			}
-		}
-		s.effects.settle(p.seq, unknown)
-		s.log.Error("outcome of a commit is unknown", "effect", p.seq, "error", cause.Error())
-		return 0, false, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnknown, cause)
+	ifs := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)}
+	if !s.free.Load() {
+		ifs = append(ifs, compareKeyring(ring))
 	}
+	resp, err := s.client.Txn(ctx).
+		If(ifs...).
+		Then(clientv3.OpPut(key, string(tombstone))).
+		Else(clientv3.OpGet(key)).
+		Commit()
+	if err != nil {
+		return 0, 0, err
+	}
+	if resp.Succeeded {
+		s.mirror.offer(batch{rev: resp.Header.Revision})
+		return effectTombstone, resp.Header.Revision, nil
+	}
+	kvs := resp.Responses[0].GetResponseRange().Kvs
+	if len(kvs) == 0 {
+		return 0, 0, errors.New("the keyring has changed and this node has not learned of it yet")
+	}
+	rec, err := s.openEffect(key, kvs[0].Value)
+	if err != nil {
+		return 0, 0, fmt.Errorf("open effect %d: %w", seq, err)
+	}
+	return rec.Kind, kvs[0].CreateRevision, nil
+}
+
+// ruleOut decides the fate of all commits of this process whose outcome is unknown.
+func (s *Store) ruleOut(ctx context.Context) error {
+	x := &s.effects
+	x.mu.Lock()
+	doubtful := slices.Sorted(maps.Keys(x.orphans))
+	x.mu.Unlock()
+	for _, seq := range doubtful {
+		kind, _, err := s.entomb(ctx, x.key(seq), seq)
+		if err != nil {
+			return fmt.Errorf("%w: find out what became of commit %d: %w", ErrUnavailable, seq, err)
+		}
+		if kind == effectTombstone {
+			x.mu.Lock()
+			if x.orphans[seq] {
+				delete(x.orphans, seq)
+				x.kept[seq] = time.Now().Add(tombstoneLife)
+			}
+			x.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// compareKeyring makes a transaction fail unless the keyring in etcd is that of the
+// given revision.
+func compareKeyring(rev int64) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(keyringKey), "=", rev)
 }

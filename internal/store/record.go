@@ -130,6 +130,19 @@ func splitValue(value []byte) (seq uint64, sealed []byte, err error) {
 	return seq, value[1+n:], nil
 }
 
+// sealedUnder is the version of the storage key that a value names, 0 if it is none.
+func sealedUnder(value []byte) uint32 {
+	_, sealed, err := splitValue(value)
+	if err != nil {
+		return 0
+	}
+	_, version, err := envelope.Header(sealed)
+	if err != nil {
+		return 0
+	}
+	return version
+}
+
 func (s *Store) sealValue(etcdKey string, seq uint64, plain []byte) ([]byte, error) {
 	return sealValue(s.ring.storage, s.deployment, etcdKey, seq, plain)
 }

@@ -18,6 +18,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { return s.watch(ctx) })
 	g.Go(func() error { return s.removeEffects(ctx) })
 	g.Go(func() error { return s.housekeep(ctx) })
+	g.Go(func() error { return s.followKeyring(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

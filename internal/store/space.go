@@ -33,17 +33,22 @@ const (
 
 // space is the state of the housekeeping.
 type space struct {
-	// gate is held by commits for reading, and for writing by the defragmentation of
-	// the member in this process, which would let them time out with an unknown
-	// outcome instead of making them wait.
+	// gate is held by commits for reading, until their outcome is known. It is held for
+	// writing by the defragmentation of the member in this process, which would let them
+	// time out with an unknown outcome instead of making them wait, and by the rotation
+	// of the storage key, which none of them may span.
 	gate sync.RWMutex
+
+	purge sync.Mutex // held by Purge
+	log   sync.Mutex // held while files of the log are removed
 
 	mu    sync.Mutex
 	rev   int64 // guarded by mu; newest revision at the last compaction
 	bytes int64 // guarded by mu; mirror.bytes at the last compaction
 }
 
-// housekeep is the loop around CompactStep and DefragStep.
+// housekeep is the loop around CompactStep and DefragStep. Every so often it also
+// notes which keys are in use.
 func (s *Store) housekeep(ctx context.Context) error {
 	compact := time.NewTicker(compactEvery)
 	defer compact.Stop()
@@ -56,8 +61,10 @@ func (s *Store) housekeep(ctx context.Context) error {
 			return nil
 		case <-compact.C:
 			_, err = s.CompactStep(ctx)
+			err = errors.Join(err, s.forgetKeys(ctx, time.Now()))
 		case <-defrag.C:
 			_, err = s.DefragStep(ctx)
+			err = errors.Join(err, s.trimLog(), s.node.noteKeys(s.keysInUse()))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("housekeeping failed; trying again", "error", err.Error())
@@ -77,7 +84,11 @@ func (s *Store) CompactStep(ctx context.Context) (did bool, err error) {
 	if !due {
 		return false, nil
 	}
-	if err := s.compactTo(ctx, rev-min(compactTail, since/10)); err != nil {
+	to, err := s.heldBack(ctx, rev-min(compactTail, since/10))
+	if err != nil {
+		return false, err
+	}
+	if err := s.compactTo(ctx, to); err != nil {
 		return false, err
 	}
 	p.mu.Lock()
@@ -208,6 +219,10 @@ type Stats struct {
 	// DBBytes is the size of the embedded member's file, DBUsedBytes the used part of
 	// it, QuotaBytes its limit. All are 0 with an external cluster.
 	DBBytes, DBUsedBytes, QuotaBytes int64
+	// RetiredKeys is the number of keys that only open, OldRecords that of records which
+	// are sealed under a storage key that is not the active one.
+	RetiredKeys int
+	OldRecords  int64
 }
 
 // Stats returns figures for metrics. It is cheap and asks nobody.
@@ -226,6 +241,7 @@ func (s *Store) Stats() Stats {
 	s.effects.mu.Lock()
 	out.Pending = len(s.effects.open) + len(s.effects.orphans)
 	s.effects.mu.Unlock()
+	out.RetiredKeys, out.OldRecords = s.retired()
 	if s.etcd != nil {
 		b := s.etcd.Server.Backend()
 		out.DBBytes, out.DBUsedBytes, out.QuotaBytes = b.Size(), b.SizeInUse(), s.cfg.QuotaBytes

@@ -71,8 +71,19 @@ type RootKey interface {
 	// it made the first time. params is stored in the clear beside the wrapped KEK and
 	// given back to Open.
 	Create(ctx context.Context) (key *envelope.Key, params []byte, err error)
-	// Open returns the existing root key, or an error that says what to do.
+	// Open returns the existing root key, or an error that says what to do. It also
+	// finds one that Renew made and that was not adopted yet.
 	Open(ctx context.Context, params []byte) (*envelope.Key, error)
+	// Renew makes a new root key beside the one in use, durable before it returns. One
+	// that was never used, because the process died, is replaced by the next Renew.
+	Renew(ctx context.Context) (key *envelope.Key, params []byte, err error)
+	// Adopt says that the store is sealed under the key of params now: it becomes the
+	// usual one, and the key of former, if not nil, is set aside, where it stays for
+	// older backups. It is idempotent, and called again when the store is opened.
+	Adopt(ctx context.Context, params, former []byte) error
+	// Destroy makes a root key that is no longer in use unrecoverable, or returns an
+	// error that says what the operator has to do instead. It is idempotent.
+	Destroy(ctx context.Context, params []byte) error
 }
 
 // Config says where the data is and how it is opened.
@@ -128,9 +139,11 @@ type Store struct {
 	reads   readIndex
 	effects effects
 	space   space
-	session leaseSession
-	turns   [stripes]chan struct{} // of one each: who may retry a conflicting Update
-	seed    maphash.Seed           // which record waits in which queue
+	// resealing is the work that follows a rotation of the storage key.
+	resealing resealer
+	session   leaseSession
+	turns     [stripes]chan struct{} // of one each: who may retry a conflicting Update
+	seed      maphash.Seed           // which record waits in which queue
 
 	// free says that no process but this one can have committed anything, so that the
 	// mirror needs no confirmation before a read.
@@ -206,6 +219,9 @@ func (s *Store) Open(ctx context.Context) (err error) {
 		return err
 	}
 	if err := s.node.settle(s.deploymentID); err != nil {
+		return err
+	}
+	if err := s.node.noteKeys(s.keysInUse()); err != nil {
 		return err
 	}
 	s.mirror = newMirror(s.tables, s.log)

@@ -110,7 +110,7 @@ func NewTable[T any](s *Store, spec TableSpec[T]) *Table[T] {
 // decodeValue opens an etcd value of the table. rec is nil if the record is too
 // large to be kept in memory, which the mirror then is not burdened with decoding.
 func (t *table) decodeValue(key string, value []byte, inline bool) (*entry, error) {
-	e := &entry{key: key, size: len(value)}
+	e := &entry{key: key, size: len(value), keyVersion: sealedUnder(value)}
 	if inline && t.inline > 0 && len(value) > t.inline {
 		// The seal is checked when the record is loaded; its sequence, until then, is
 		// as good as what etcd says.

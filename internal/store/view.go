@@ -9,6 +9,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"arca/internal/envelope"
 )
 
 // Snap is a consistent, immutable state of all mirrored records. It belongs to the
@@ -171,6 +173,14 @@ func (v *Snap) load(ctx context.Context, t *table, e *entry) (any, error) {
 		return nil, errMoved
 	}
 	full, err := t.decodeValue(e.key, got.Kvs[0].Value, false)
+	if errors.Is(err, envelope.ErrNoKey) {
+		// Sealed anew since, and the former key forgotten.
+		now, gerr := s.client.Get(ctx, t.prefix+e.key)
+		if gerr == nil && (len(now.Kvs) == 0 || now.Kvs[0].ModRevision != e.rev) {
+			v.moved = now.Header.Revision
+			return nil, errMoved
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read record %s of table %s: %w", hexKey(e.key), t.name, err)
 	}

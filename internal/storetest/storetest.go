@@ -6,7 +6,9 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,45 +21,112 @@ import (
 // open store, with the newest state of it, before the store is closed.
 type Check func(v *store.Snap, report func(problem string))
 
-// RootKey is a random root key in memory. It survives closing and opening a store
-// again within the test.
+// RootKey is a provider of random root keys in memory. They survive closing and
+// opening a store again within the test.
 type RootKey struct {
-	mu  sync.Mutex
-	key *envelope.Key // guarded by mu; nil before Create
+	mu    sync.Mutex
+	kind  string
+	keys  map[string]*envelope.Key // guarded by mu; by params
+	first string                   // guarded by mu; params of what Create made
+	made  int                      // guarded by mu
+	// guarded by mu; params of the calls of Adopt and Destroy
+	adopted, destroyed []string
 }
 
-// NewRootKey returns a root key for one store.
-func NewRootKey() *RootKey { return new(RootKey) }
+// NewRootKey returns a provider of root keys for one store.
+func NewRootKey() *RootKey { return NewRootKeyOfKind("test") }
 
-// Kind returns "test".
-func (r *RootKey) Kind() string { return "test" }
+// NewRootKeyOfKind is NewRootKey with another kind.
+func NewRootKeyOfKind(kind string) *RootKey {
+	return &RootKey{kind: kind, keys: make(map[string]*envelope.Key)}
+}
+
+// Kind returns "test", or what it was made with.
+func (r *RootKey) Kind() string { return r.kind }
 
 // Create makes the key.
 func (r *RootKey) Create(context.Context) (*envelope.Key, []byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.key == nil {
-		r.key = envelope.GenerateKey(envelope.NewKeyID(), 1)
+	if r.first == "" {
+		r.first = r.makeLocked()
 	}
-	k, err := r.copyLocked()
-	return k, []byte("test"), err
+	k, err := r.copyLocked(r.first)
+	return k, []byte(r.first), err
 }
 
-// Open returns the key.
-func (r *RootKey) Open(context.Context, []byte) (*envelope.Key, error) {
+// Open returns the key of the parameters. A provider that made no key yet makes it
+// then: it is a wrong one.
+func (r *RootKey) Open(_ context.Context, params []byte) (*envelope.Key, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.key == nil {
-		r.key = envelope.GenerateKey(envelope.NewKeyID(), 1)
+	if len(r.keys) == 0 {
+		return envelope.GenerateKey(envelope.NewKeyID(), 1), nil
 	}
-	return r.copyLocked()
+	return r.copyLocked(string(params))
+}
+
+// Renew makes another key.
+func (r *RootKey) Renew(context.Context) (*envelope.Key, []byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	params := r.makeLocked()
+	k, err := r.copyLocked(params)
+	return k, []byte(params), err
+}
+
+// Adopt notes the call.
+func (r *RootKey) Adopt(_ context.Context, params, _ []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.keys[string(params)] == nil {
+		return fmt.Errorf("no root key %q to adopt", params)
+	}
+	r.adopted = append(r.adopted, string(params))
+	return nil
+}
+
+// Destroy forgets the key of the parameters.
+func (r *RootKey) Destroy(_ context.Context, params []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.keys, string(params))
+	r.destroyed = append(r.destroyed, string(params))
+	return nil
+}
+
+// Keys counts the keys that were made and not destroyed.
+func (r *RootKey) Keys() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.keys)
+}
+
+// Adopted lists the parameters that Adopt was called with.
+func (r *RootKey) Adopted() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.adopted)
+}
+
+func (r *RootKey) makeLocked() (params string) {
+	params = r.kind
+	if r.made++; r.made > 1 {
+		params = fmt.Sprintf("%s %d", r.kind, r.made)
+	}
+	r.keys[params] = envelope.GenerateKey(envelope.NewKeyID(), 1)
+	return params
 }
 
 // copyLocked gives the store a copy, because it wipes what it gets.
-func (r *RootKey) copyLocked() (*envelope.Key, error) {
-	secret := r.key.Secret()
+func (r *RootKey) copyLocked(params string) (*envelope.Key, error) {
+	k := r.keys[params]
+	if k == nil {
+		return nil, fmt.Errorf("no root key %q", params)
+	}
+	secret := k.Secret()
 	defer secret.Wipe()
-	return envelope.NewKey(r.key.ID(), r.key.Version(), secret.Bytes())
+	return envelope.NewKey(k.ID(), k.Version(), secret.Bytes())
 }
 
 // Logger logs warnings and errors to the test.
