@@ -70,8 +70,16 @@ func ratio(a, b *result) float64 {
 
 const region = "us-east-1"
 
-// request makes the bytes of one signed request.
-func request(addr, operation string, in any) ([]byte, error) {
+// service is one of Arca's services, by its name in the scope of signatures.
+type service string
+
+const (
+	secretsManager = service("secretsmanager")
+	kms            = service("kms")
+)
+
+// signed makes one signed request.
+func (s service) signed(addr, operation string, in any) (*http.Request, error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, err
@@ -81,10 +89,21 @@ func request(addr, operation string, in any) ([]byte, error) {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", "secretsmanager."+operation)
+	target := string(s)
+	if s == kms {
+		target = "TrentService"
+	}
+	req.Header.Set("X-Amz-Target", target+"."+operation)
 	sum := sha256.Sum256(body)
 	creds := aws.Credentials{AccessKeyID: app.DevAccessKeyID, SecretAccessKey: app.DevSecretAccessKey}
-	if err := v4.NewSigner().SignHTTP(context.Background(), creds, req, hex.EncodeToString(sum[:]), "secretsmanager", region, time.Now()); err != nil {
+	err = v4.NewSigner().SignHTTP(context.Background(), creds, req, hex.EncodeToString(sum[:]), string(s), region, time.Now())
+	return req, err
+}
+
+// request makes the bytes of one signed request.
+func (s service) request(addr, operation string, in any) ([]byte, error) {
+	req, err := s.signed(addr, operation, in)
+	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
@@ -92,6 +111,27 @@ func request(addr, operation string, in any) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// call makes a request that is not measured and reads its answer.
+func (s service) call(addr, operation string, in, out any) error {
+	req, err := s.signed(addr, operation, in)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s %s", operation, resp.Status, body)
+	}
+	return json.Unmarshal(body, out)
 }
 
 func token() string {
@@ -107,7 +147,7 @@ func prepare(ctx context.Context, o options, server *process, refs map[string]*p
 	create := func(prefix string, count int) error {
 		var reqs [][]byte
 		for i := range count {
-			r, err := request(arca, "CreateSecret", map[string]string{
+			r, err := secretsManager.request(arca, "CreateSecret", map[string]string{
 				"Name": prefix + strconv.Itoa(i), "ClientRequestToken": token(), "SecretString": "a password of ordinary length",
 			})
 			if err != nil {
@@ -127,13 +167,17 @@ func prepare(ctx context.Context, o options, server *process, refs map[string]*p
 	reads := func(name string, p *process) (*set, error) {
 		var reqs [][]byte
 		for i := range o.secrets {
-			r, err := request(p.addr, "GetSecretValue", map[string]string{"SecretId": "bench/read/" + strconv.Itoa(i)})
+			r, err := secretsManager.request(p.addr, "GetSecretValue", map[string]string{"SecretId": "bench/read/" + strconv.Itoa(i)})
 			if err != nil {
 				return nil, err
 			}
 			reqs = append(reqs, r)
 		}
-		return &set{name: name, proc: p, next: func(n int64) []byte { return reqs[n%int64(len(reqs))] }}, nil
+		return repeated(name, p, reqs), nil
+	}
+	generate, decrypt, err := keyUses(server, o.secrets)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	var sets []*set
 	type row struct {
@@ -147,10 +191,44 @@ func prepare(ctx context.Context, o options, server *process, refs map[string]*p
 		}
 		sets = append(sets, set)
 	}
+	sets = append(sets, generate, decrypt)
 	for _, r := range []row{{"etcd behind echo", refs["etcd"]}, {"arca PutSecretValue", server}} {
 		sets = append(sets, writes(r.name, r.proc))
 	}
 	return sets, nil
+}
+
+// repeated sends the same requests over and over.
+func repeated(name string, p *process, reqs [][]byte) *set {
+	return &set{name: name, proc: p, next: func(n int64) []byte { return reqs[n%int64(len(reqs))] }}
+}
+
+// keyUses makes a KMS key and returns what clients do with one: they have a data key made,
+// and opened again, each of them bound to an encryption context.
+func keyUses(p *process, count int) (generate, decrypt *set, err error) {
+	var key struct{ KeyMetadata struct{ KeyId string } }
+	if err := kms.call(p.addr, "CreateKey", struct{}{}, &key); err != nil {
+		return nil, nil, err
+	}
+	var generates, decrypts [][]byte
+	for i := range count {
+		encCtx := map[string]string{"object": "bench/" + strconv.Itoa(i)}
+		in := map[string]any{"KeyId": key.KeyMetadata.KeyId, "KeySpec": "AES_256", "EncryptionContext": encCtx}
+		var made struct{ CiphertextBlob []byte }
+		if err := kms.call(p.addr, "GenerateDataKey", in, &made); err != nil {
+			return nil, nil, err
+		}
+		r, err := kms.request(p.addr, "GenerateDataKey", in)
+		if err != nil {
+			return nil, nil, err
+		}
+		generates = append(generates, r)
+		if r, err = kms.request(p.addr, "Decrypt", map[string]any{"CiphertextBlob": made.CiphertextBlob, "EncryptionContext": encCtx}); err != nil {
+			return nil, nil, err
+		}
+		decrypts = append(decrypts, r)
+	}
+	return repeated("arca GenerateDataKey", p, generates), repeated("arca Decrypt", p, decrypts), nil
 }
 
 // writes signs fresh requests before every round: each needs a token of its own.
@@ -162,7 +240,7 @@ func writes(name string, p *process) *set {
 		reqs = reqs[:0]
 		for range n {
 			serial++
-			r, err := request(p.addr, "PutSecretValue", map[string]string{
+			r, err := secretsManager.request(p.addr, "PutSecretValue", map[string]string{
 				"SecretId": "bench/write/" + strconv.Itoa(serial%writeSecrets), "ClientRequestToken": token(),
 				"SecretString": "another password of ordinary length",
 			})

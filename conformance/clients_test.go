@@ -95,6 +95,13 @@ func TestCLIKeys(t *testing.T) {
 	run(t, "cli", "/bin/bash", "keys.sh")
 }
 
+// Functions, with the AWS CLI of Debian.
+func TestCLIFunctions(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/aws")
+	run(t, "cli", "/bin/bash", "functions.sh")
+}
+
 // The AWS CLI of Debian.
 func TestCLI(t *testing.T) {
 	t.Parallel()
