@@ -50,6 +50,9 @@ const (
 	defaultWorkers     = 16
 	defaultPerFunction = 4
 	defaultStarts      = 10
+	// accountShare is the part of the workers that the functions of one account leave to
+	// others, whatever they do: one that sleeps holds its worker until its time is up.
+	accountShare = 4
 	// beginBatch bounds the scheduled rotations that begin at a time.
 	beginBatch = 32
 	// leaseSlack is how much longer than its function a claim lasts: for the start of the
@@ -71,10 +74,11 @@ type Engine struct {
 	starts *rate.Limiter
 	m      *Metrics
 
-	mu      sync.Mutex
-	running map[string]int // guarded by mu; steps by function
-	workers int            // guarded by mu
-	group   sync.WaitGroup
+	mu       sync.Mutex
+	running  map[string]int // guarded by mu; steps by function
+	accounts map[string]int // guarded by mu; steps by account of the function
+	workers  int            // guarded by mu
+	group    sync.WaitGroup
 }
 
 // New makes an engine that runs with Run or step by step.
@@ -89,7 +93,7 @@ func New(cfg Config) *Engine {
 		cfg.StartsPerSecond = defaultStarts
 	}
 	return &Engine{
-		cfg: cfg, m: newMetrics(), running: make(map[string]int),
+		cfg: cfg, m: newMetrics(), running: make(map[string]int), accounts: make(map[string]int),
 		starts: rate.NewLimiter(rate.Limit(cfg.StartsPerSecond), beginBatch),
 	}
 }
@@ -182,7 +186,7 @@ func (e *Engine) claim(ctx context.Context) (*secrets.Claimed, error) {
 	skip := func(functionARN string) bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		return e.running[functionARN] >= e.cfg.PerFunction
+		return e.running[functionName(functionARN)] >= e.cfg.PerFunction || e.accounts[accountOf(functionARN, "")] >= e.cfg.Workers-e.cfg.Workers/accountShare
 	}
 	claimed, err := e.cfg.Rotations.Claim(ctx, e.cfg.Now(), e.cfg.Store.NodeID(), lease, skip)
 	if err != nil {
@@ -190,7 +194,8 @@ func (e *Engine) claim(ctx context.Context) (*secrets.Claimed, error) {
 	}
 	if claimed != nil {
 		e.mu.Lock()
-		e.running[claimed.Job.LambdaARN]++
+		e.running[functionName(claimed.Job.LambdaARN)]++
+		e.accounts[accountOf(claimed.Job.LambdaARN, "")]++
 		e.mu.Unlock()
 	}
 	return claimed, nil
@@ -199,8 +204,12 @@ func (e *Engine) claim(ctx context.Context) (*secrets.Claimed, error) {
 func (e *Engine) release(functionARN string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.running[functionARN]--; e.running[functionARN] == 0 {
-		delete(e.running, functionARN)
+	name, account := functionName(functionARN), accountOf(functionARN, "")
+	if e.running[name]--; e.running[name] == 0 {
+		delete(e.running, name)
+	}
+	if e.accounts[account]--; e.accounts[account] == 0 {
+		delete(e.accounts, account)
 	}
 }
 

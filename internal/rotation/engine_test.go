@@ -255,13 +255,14 @@ func TestConcurrency(t *testing.T) {
 		b.addSecret(t, name, "v")
 		b.rotate(t, name, map[bool]string{true: "a", false: "b"}[i%2 == 0], 2)
 	}
-	e := b.engine(func(cfg *rotation.Config) { cfg.Workers, cfg.PerFunction = 5, 3 })
+	e := b.engine(func(cfg *rotation.Config) { cfg.Workers, cfg.PerFunction = 6, 3 })
 	b.step(t, e)
 	for i := range 12 {
 		if d := b.describe(t, fmt.Sprintf("s%d", i)); *d.Summary.State != "idle" {
 			t.Errorf("s%d is %s", i, *d.Summary.State)
 		}
 	}
+	// One of the six workers is for other accounts.
 	if most.Load() > 5 || mostOf["a"] > 3 || mostOf["b"] > 3 {
 		t.Errorf("%d steps at once, %v by function", most.Load(), mostOf)
 	}

@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"arca/internal/arn"
@@ -44,6 +45,9 @@ func invocable(l *lambda.Service, v *store.Snap, functionARN, secretARN, secretA
 	}
 	return f, nil
 }
+
+// functionName is the ARN of a function without the qualifier that means the same.
+func functionName(functionARN string) string { return strings.TrimSuffix(functionARN, ":$LATEST") }
 
 // accountOf is the account that an ARN names, or else another.
 func accountOf(name, otherwise string) string {
