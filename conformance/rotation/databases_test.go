@@ -14,7 +14,7 @@ import (
 	"arca/internal/dbtest"
 )
 
-const firstPassword = "first-password"
+const firstPassword = "the-first-Pw4711"
 
 // addUser makes a database user with firstPassword.
 func addUser(t *testing.T, db *dbtest.Server, name string) {
@@ -142,7 +142,7 @@ func TestSingleUser(t *testing.T) {
 			_, secret := k.Secret(k.Caller, "app", db.Secret("app", firstPassword, members))
 			function := k.function("single", k.rotatorRole("single", []string{secret}, master), builtIn("SecretsManager"+d.kind+"RotationSingleUser"))
 			windows := 0
-			r := &reader{k: k, db: db, arn: secret, refused: func(version, value string, err error) {
+			r := &reader{k: k, db: db, arn: secret, refused: func(version, value string, _ error) {
 				windows++
 				// Either its version is not the current one any more, or a rotation is in
 				// setSecret or later.
@@ -158,7 +158,7 @@ func TestSingleUser(t *testing.T) {
 						pending = pending || v != version && strings.Contains(strings.Join(labels, " "), "AWSPENDING")
 					}
 					if !pending || time.Since(begin) > patience {
-						if err = db.Login(t.Context(), value); err != nil {
+						if err := db.Login(t.Context(), value); err != nil {
 							t.Errorf("a login fails while no rotation is under way: %v", err)
 						}
 						return

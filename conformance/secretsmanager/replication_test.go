@@ -24,15 +24,11 @@ func TestRemoveRegionsFromReplication(t *testing.T) {
 }
 
 // What Arca cannot do yet it refuses by name, and changes nothing.
-func TestRotationAndReplicationUnsupported(t *testing.T) {
+func TestReplicationUnsupported(t *testing.T) {
 	ours(t, "AWS does it")
 	k := newKit(t)
 	name, _ := k.secret("s", "v")
-	_, err := k.RotateSecret(k.ctx(), &secretsmanager.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String("arn:aws:lambda:us-east-1:000000000000:function:f")})
-	wantError[*types.InvalidRequestException](t, err, "RotateSecret is not supported by this server.")
-	_, err = k.CancelRotateSecret(k.ctx(), &secretsmanager.CancelRotateSecretInput{SecretId: &name})
-	wantError[*types.InvalidRequestException](t, err, "CancelRotateSecret is not supported by this server.")
-	_, err = k.ReplicateSecretToRegions(k.ctx(), &secretsmanager.ReplicateSecretToRegionsInput{SecretId: &name, AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("eu-west-1")}}})
+	_, err := k.ReplicateSecretToRegions(k.ctx(), &secretsmanager.ReplicateSecretToRegionsInput{SecretId: &name, AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("eu-west-1")}}})
 	wantError[*types.InvalidRequestException](t, err, "ReplicateSecretToRegions is not supported by this server.")
 	_, err = k.StopReplicationToReplica(k.ctx(), &secretsmanager.StopReplicationToReplicaInput{SecretId: &name})
 	wantError[*types.InvalidRequestException](t, err, "StopReplicationToReplica is not supported by this server.")

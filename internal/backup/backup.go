@@ -47,9 +47,6 @@ var (
 const (
 	keyLabel   = "backup"
 	keyVersion = 1
-
-	wrappingRoot       = "root"
-	wrappingPassphrase = "passphrase"
 )
 
 // Unlock is what a backup is opened with; one of the two is enough, which one depends

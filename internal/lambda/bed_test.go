@@ -307,8 +307,3 @@ func (h *house) user(t testing.TB, name, policy string) call.Principal {
 		Type: call.IAMUser, Account: account, ID: made.UserId, UniqueID: made.UserId, ARN: made.Arn, UserName: name, AccessKeyID: "AKIAUSER",
 	}
 }
-
-// allow is a policy with one statement.
-func allow(action, resource string) string {
-	return `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"` + action + `","Resource":"` + resource + `"}}`
-}

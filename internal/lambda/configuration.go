@@ -132,23 +132,22 @@ func (s *Service) checkKind(f *Function, vars map[string]string, code bool) erro
 // options are the members that the requests of CreateFunction and of
 // UpdateFunctionConfiguration share and that other uses of Lambda need.
 type options struct {
-	vpc           *lambdaapi.VpcConfig
-	deadLetter    *lambdaapi.DeadLetterConfig
-	kmsKey        *string
-	tracing       *lambdaapi.TracingConfig
-	layers        []string
-	fileSystems   []lambdaapi.FileSystemConfig
-	image         *lambdaapi.ImageConfig
-	ephemeral     *lambdaapi.EphemeralStorage
-	snapStart     *lambdaapi.SnapStart
-	logging       *lambdaapi.LoggingConfig
-	capacity      *lambdaapi.CapacityProviderConfig
-	durable       *lambdaapi.DurableConfig
-	signing       *string
-	tenancy       *lambdaapi.TenancyConfig
-	publish       *bool
-	publishTo     *string
-	architectures []string
+	vpc         *lambdaapi.VpcConfig
+	deadLetter  *lambdaapi.DeadLetterConfig
+	kmsKey      *string
+	tracing     *lambdaapi.TracingConfig
+	layers      []string
+	fileSystems []lambdaapi.FileSystemConfig
+	image       *lambdaapi.ImageConfig
+	ephemeral   *lambdaapi.EphemeralStorage
+	snapStart   *lambdaapi.SnapStart
+	logging     *lambdaapi.LoggingConfig
+	capacity    *lambdaapi.CapacityProviderConfig
+	durable     *lambdaapi.DurableConfig
+	signing     *string
+	tenancy     *lambdaapi.TenancyConfig
+	publish     *bool
+	publishTo   *string
 }
 
 // refuse refuses, by name, what cannot be honoured. Values that ask for nothing but what

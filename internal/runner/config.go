@@ -23,7 +23,8 @@ type ProcessConfig struct {
 	Endpoint func() Endpoint
 	// Limits are for each process with all it starts; MemoryBytes is the function's own.
 	Limits Limits
-	// MaxInstances bounds the processes of all functions, MaxPerFunction those of one.
+	// MaxInstances bounds the processes of all functions, MaxPerFunction those of one. The
+	// functions of one account have no more than they leave to others: half of them all.
 	MaxInstances, MaxPerFunction int
 	// IdleTime is how long a process waits for the next event.
 	IdleTime time.Duration

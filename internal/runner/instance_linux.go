@@ -76,6 +76,7 @@ type instance struct {
 
 // instanceKey is what must be the same for a process to be used again.
 type instanceKey struct {
+	account  string
 	uid      [16]byte
 	revision string
 	role     string

@@ -168,7 +168,7 @@ func (p *Process) Invoke(ctx context.Context, inv *lambda.Invocation) (*lambda.R
 
 // acquire finds a process that waits for work, or starts one.
 func (p *Process) acquire(ctx context.Context, inv *lambda.Invocation) (_ *instance, cold bool, err error) {
-	key := instanceKey{uid: inv.Function.UID, revision: inv.Function.Revision, role: inv.Function.RoleUID}
+	key := instanceKey{account: inv.Function.Account, uid: inv.Function.UID, revision: inv.Function.Revision, role: inv.Function.RoleUID}
 	wait := time.NewTimer(p.cfg.BusyTime)
 	defer wait.Stop()
 	for {
@@ -217,18 +217,15 @@ func (p *Process) reserve(key instanceKey, until time.Time) (_ *instance, change
 		}
 		p.dropLocked(key, i)
 	}
-	if len(p.all[key])+p.starting[key] >= p.cfg.MaxPerFunction {
+	all, account, function := p.countLocked(key)
+	switch free := p.cfg.MaxInstances - all; {
+	case free <= 0:
+		p.dropIdleLocked("")
 		return nil, p.changed, nil
-	}
-	count := 0
-	for _, list := range p.all {
-		count += len(list)
-	}
-	for _, n := range p.starting {
-		count += n
-	}
-	if count >= p.cfg.MaxInstances {
-		p.dropOldestLocked()
+	case function >= p.cfg.MaxPerFunction, account >= free:
+		// An account has no more places than it leaves to others, so that there is one for
+		// an account that has none.
+		p.dropIdleLocked(key.account)
 		return nil, p.changed, nil
 	}
 	p.starting[key]++
@@ -334,12 +331,35 @@ func (p *Process) unlistLocked(key instanceKey, i *idleInstance) bool {
 	return false
 }
 
-// dropOldestLocked makes room by the idle process that was used first.
-func (p *Process) dropOldestLocked() {
+// dropIdleLocked makes room by an idle process of an account, or of any for "".
+func (p *Process) dropIdleLocked(account string) {
 	for key, list := range p.idle { // any function's: which is as good as another
-		p.dropLocked(key, list[0])
-		return
+		if account == "" || key.account == account {
+			p.dropLocked(key, list[0])
+			return
+		}
 	}
+}
+
+// countLocked counts the processes there are and those that are being started: all, those
+// of the account, and those of the function, whatever their revision.
+func (p *Process) countLocked(of instanceKey) (all, account, function int) {
+	add := func(key instanceKey, n int) {
+		all += n
+		if key.account == of.account {
+			account += n
+		}
+		if key.uid == of.uid {
+			function += n
+		}
+	}
+	for key, list := range p.all {
+		add(key, len(list))
+	}
+	for key, n := range p.starting {
+		add(key, n)
+	}
+	return all, account, function
 }
 
 func (p *Process) notifyLocked() {

@@ -94,7 +94,9 @@ func TestWebhookFailures(t *testing.T) {
 		wantLog string
 	}{
 		{"a refusal", answer(500, "no such database\n"), nil, `"errorType":"Webhook.Refused","errorMessage":"the webhook answered with status 500"`, "no such database\nEND"},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.com/", 302) }, nil,
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://example.com/", http.StatusFound)
+		}, nil,
 			`redirects are not followed`, ""},
 		{"an answer that is too large", answer(200, strings.Repeat("x", 6<<20+1)), nil, "Function.ResponseSizeTooLarge", ""},
 		{"an answer that is no text", answer(200, "\xff\xfe"), nil, "Webhook.BadAnswer", ""},

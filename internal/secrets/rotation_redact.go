@@ -42,9 +42,10 @@ func openFields() []string {
 
 // Redact takes the secret out of what its function printed, of which it keeps the end: the
 // values of its labelled versions and of the one that is being made, whole, in parts and
-// cut off, as they are and in the encodings that programs print. It cannot know what a function turns them into. Other secrets that the function may read
-// are not looked for: whoever writes a function could then find out by what is redacted
-// whether he has guessed a secret that he may not read.
+// cut off, as they are and in the encodings that programs print. It cannot know what a
+// function turns them into. Other secrets that the function may read are not looked for:
+// whoever writes a function could then find out by what is redacted whether he has
+// guessed a secret that he may not read.
 func (r *Rotations) Redact(ctx context.Context, claimed *Claimed, texts ...*string) {
 	if !slices.ContainsFunc(texts, func(t *string) bool { return *t != "" }) {
 		return
@@ -89,7 +90,10 @@ func (w words) redact(text string) string {
 
 func edge(word string) int { return min(max((len(word)+1)/2, minEdge), maxEdge) }
 
-// redactHeads replaces what begins like the word.
+// An output is cut at the ends of its lines only: what stands before and after it are
+// lines of others. In the midst of a line an end of a secret is a word like any other.
+
+// redactHeads replaces what begins like the word at the end of a line.
 func redactHeads(text, word string) string {
 	n := edge(word)
 	if len(word) <= n || !strings.Contains(text, word[:n]) {
@@ -102,16 +106,20 @@ func redactHeads(text, word string) string {
 		if !found {
 			return b.String()
 		}
-		b.WriteString(redacted)
-		rest := word[n:]
-		for len(rest) > 0 && len(after) > 0 && rest[0] == after[0] {
-			rest, after = rest[1:], after[1:]
+		common := 0
+		for n+common < len(word) && common < len(after) && word[n+common] == after[common] {
+			common++
 		}
-		text = after
+		if rest := after[common:]; rest == "" || rest[0] == '\n' || rest[0] == '\r' {
+			b.WriteString(redacted)
+		} else {
+			b.WriteString(word[:n] + after[:common])
+		}
+		text = after[common:]
 	}
 }
 
-// redactTails replaces what ends like the word.
+// redactTails replaces what ends like the word at the beginning of a line.
 func redactTails(text, word string) string {
 	n := edge(word)
 	if len(word) <= n || !strings.Contains(text, word[len(word)-n:]) {
@@ -124,12 +132,15 @@ func redactTails(text, word string) string {
 			b.WriteString(before)
 			return b.String()
 		}
-		rest := word[:len(word)-n]
-		for len(rest) > 0 && len(before) > 0 && rest[len(rest)-1] == before[len(before)-1] {
-			rest, before = rest[:len(rest)-1], before[:len(before)-1]
+		start := len(before)
+		for m := len(word) - n; m > 0 && start > 0 && word[m-1] == before[start-1]; m-- {
+			start--
 		}
-		b.WriteString(before)
-		b.WriteString(redacted)
+		if start == 0 && b.Len() == 0 || start > 0 && before[start-1] == '\n' {
+			b.WriteString(before[:start] + redacted)
+		} else {
+			b.WriteString(before + word[len(word)-n:])
+		}
 		text = after
 	}
 }

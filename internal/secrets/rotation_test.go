@@ -729,3 +729,29 @@ func TestRollBackAsks(t *testing.T) {
 		t.Errorf("asked %s with the label %q", ck.Action, got)
 	}
 }
+
+// In the midst of a line, an end of a secret is a word like any other.
+func TestRedactWords(t *testing.T) {
+	b := newBed(t, withFunction)
+	defer b.check(t)
+	b.create(t, "s", func(in *smapi.CreateSecretInput) {
+		in.SecretString = new(api.SensitiveString("first-password"))
+	})
+	x := b.rotator()
+	must[smapi.RotateSecretOutput](t, b, smapi.OpRotateSecret, rotate("s", 2))
+	c := x.claim(t)
+	for _, tc := range []struct{ in, want string }{
+		{"set the password of app", "set the password of app"},
+		{"password of app", "[REDACTED] of app"},
+		{"START\npassword of app\nEND", "START\n[REDACTED] of app\nEND"},
+		{"connects with first-pas", "connects with [REDACTED]"},
+		{"connects with first-pas\nEND", "connects with [REDACTED]\nEND"},
+		{"the first-passenger", "the first-passenger"},
+	} {
+		got := tc.in
+		x.r.Redact(t.Context(), c, &got)
+		if got != tc.want {
+			t.Errorf("Redact(%q) = %q, want %q", tc.in, got, tc.want)
+		}
+	}
+}
