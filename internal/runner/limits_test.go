@@ -94,7 +94,9 @@ def lambda_handler(e, c):
 		{"far too much memory at once", "def lambda_handler(e, c):\n    return len(bytearray(4 << 30))\n", "MemoryError"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got, res := b.fail(python(b, tc.code), `{}`); got.ErrorType != tc.wantType {
+			// The sweeper of temporary files may see a large one before the write fails.
+			swept := tc.name == "a large file"
+			if got, res := b.fail(python(b, tc.code), `{}`); got.ErrorType != tc.wantType && !(swept && got.ErrorType == "Runtime.ExitError") {
 				t.Errorf("failure = %s, want %s", res.Payload, tc.wantType)
 			}
 		})

@@ -134,8 +134,10 @@ func (s *Store) learnKeyring(ctx context.Context) error {
 			kek.Wipe()
 			return errOldRoot
 		}
-		s.deployment = at.root.Deployment
-		s.deploymentID = hex.EncodeToString(at.root.Deployment)
+		if s.deployment == nil { // a start: nobody reads it yet, and it never changes
+			s.deployment = at.root.Deployment
+			s.deploymentID = hex.EncodeToString(at.root.Deployment)
+		}
 		s.ring.propose(kek)
 		err = s.installKeyring(at.ringValue, at.ringRev)
 	}

@@ -262,7 +262,11 @@ func (s *Store) releaseLocked() error {
 		s.etcd.Close()
 	}
 	if s.ring != nil {
+		// Whoever changes the keyring, or learns of a change, uses the KEK; without etcd it
+		// comes to its end.
+		s.ring.change.Lock()
 		s.ring.wipe()
+		s.ring.change.Unlock()
 	}
 	if err := s.node.close(); err != nil {
 		errs = append(errs, err)
