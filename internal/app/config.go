@@ -141,7 +141,7 @@ type RotationConfig struct {
 	// Default: 4.
 	PerFunction int `toml:"per_function"`
 	// StartsPerSecond is how many scheduled rotations begin in a second when many are due
-	// [rotation.starts_per_second]. Default: 10.
+	// [rotation.starts_per_second]. Default: 5.
 	StartsPerSecond float64 `toml:"starts_per_second"`
 }
 

@@ -42,14 +42,14 @@ type Config struct {
 	// PerFunction is how many of them may be of one function; 0 means 4.
 	PerFunction int
 	// StartsPerSecond is how many scheduled rotations begin in a second when many are due;
-	// 0 means 10.
+	// 0 means 5.
 	StartsPerSecond float64
 }
 
 const (
 	defaultWorkers     = 16
 	defaultPerFunction = 4
-	defaultStarts      = 10
+	defaultStarts      = 5
 	// accountShare is the part of the workers that the functions of one account leave to
 	// others, whatever they do: one that sleeps holds its worker until its time is up.
 	accountShare = 4
