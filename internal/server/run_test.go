@@ -348,14 +348,12 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 					break
 				}
 			}
-			if conn, err := net.Dial("tcp", strings.TrimPrefix(rn.url, "http://")); err == nil {
-				// Accepted by the kernel at most: nobody answers any more.
-				_ = conn.SetDeadline(time.Now().Add(time.Second))
-				_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-				if line, _ := bufio.NewReader(conn).ReadString('\n'); strings.Contains(line, "200") {
+			// The listener goes a moment after readiness does.
+			for until := time.Now().Add(10 * time.Second); healthy(rn.url); {
+				if time.Now().After(until) {
 					t.Error("a stopping server takes new requests")
+					break
 				}
-				_ = conn.Close()
 			}
 			close(release)
 			if got := <-res; !strings.Contains(got, "value of db") {
@@ -363,6 +361,20 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// healthy reports whether somebody answers a new connection. One that the kernel
+// accepted and nobody looks at does not count.
+func healthy(base string) bool {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+	line, _ := bufio.NewReader(conn).ReadString('\n')
+	return strings.Contains(line, " 200 ")
 }
 
 // TestStopEnds cuts a call off that does not end by itself.

@@ -276,6 +276,9 @@ func asFormCan(sh *api.Shape, v reflect.Value) {
 	}
 }
 
+// escaped is s as signatures have it, where a space is not a plus sign.
+func escaped(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
 // asRESTCan changes an input and an output to what REST-JSON can say: a part of the path
 // is not empty, headers hold no control characters, and the status is one of success.
 func asRESTCan(op *api.Operation, in, out reflect.Value) {
@@ -295,8 +298,9 @@ func asRESTCan(op *api.Operation, in, out reflect.Value) {
 			if v.Len() == 0 {
 				v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 			}
-			// As the SDK sends them: in the order of what they are escaped to.
-			slices.SortFunc(v.Interface().([]string), func(a, b string) int { return strings.Compare(url.QueryEscape(a), url.QueryEscape(b)) })
+			// As the SDK sends them: in the order of what they are escaped to, as
+			// signatures have it.
+			slices.SortFunc(v.Interface().([]string), func(a, b string) int { return strings.Compare(escaped(a), escaped(b)) })
 		case f.Place == api.InPath:
 			v.SetString("a/%. ü" + v.String())
 		case f.Place == api.InHeader:
