@@ -50,7 +50,8 @@ fuzz: ## run every fuzz target for FUZZTIME (3s)
 	scripts/fuzz.sh $(FUZZTIME)
 
 bench: build ## print the benchmarks docs/performance.md quotes, each beside its yardstick
-	go run ./bench
+	CGO_ENABLED=0 go build -tags bench_notree -trimpath -o $(BIN)-bench-notree ./cmd/arca
+	go run ./bench -no-tree $(BIN)-bench-notree
 
 generate: ## write the generated code of internal/api anew
 	go generate ./...
@@ -68,4 +69,4 @@ vulncheck: ## look for known vulnerabilities in what is used (needs the Go vulne
 	go run $(GOVULNCHECK) ./...
 
 clean: ## remove what was built and installed below this folder
-	rm -rf bin conformance/js/node_modules conformance/js/runtime/node_modules
+	rm -rf bin .tools conformance/js/node_modules conformance/js/runtime/node_modules

@@ -31,6 +31,10 @@ missing_packages() {
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
 	[ -x /usr/sbin/mariadbd ] || echo mariadb-server-core
 	command -v redis-server >/dev/null || echo redis-server
+	[ -x /usr/sbin/rsyslogd ] || echo rsyslog
+	compgen -G '/usr/lib/*/rsyslog/lmnsd_ossl.so' >/dev/null || echo rsyslog-openssl
+	# It checks the alert rules; the server of the same package is not started.
+	command -v promtool >/dev/null || echo prometheus
 	[ -e /usr/lib/softhsm/libsofthsm2.so ] && command -v softhsm2-util >/dev/null || echo softhsm2
 }
 
@@ -69,8 +73,20 @@ install_js() {
 	echo "$sum" >"$stamp"
 }
 
+# install_go MODULE VERSION PACKAGE builds a program from the Go module proxy, outside
+# of our own module: what it needs is none of ours. .tools/bin holds it.
+install_go() {
+	local module=$1 version=$2 name=${3##*/}
+	local bin=$PWD/.tools/bin/$name
+	[ -x "$bin" ] && go version -m "$bin" | grep -qF "$(printf 'mod\t%s\t%s\t' "$module" "$version")" && return
+	GOFLAGS='' GOBIN="${bin%/*}" CGO_ENABLED=0 go install -ldflags '-s -w' "$3@$version" </dev/null || fail "go install $3@$version does not work"
+}
+
 mapfile -t packages < <(missing_packages)
 [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
+
+# An S3-compatible store, for copies of the audit log.
+install_go github.com/versity/versitygw v1.8.0 github.com/versity/versitygw/cmd/versitygw
 
 install_js conformance/js
 # Debian 12 has a Node.js that the SDK no longer runs on; npm has newer ones.
