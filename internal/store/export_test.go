@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -328,4 +329,43 @@ func (s *Store) MixKeyrings(first, second string) (string, error) {
 func (s *Store) LockKeyring() {
 	s.ring.mu.Lock()
 	defer s.ring.mu.Unlock()
+}
+
+// Fill makes the feed hold as many changes as it keeps.
+func (f *Feed[T]) Fill() {
+	f.f.mu.Lock()
+	defer f.f.mu.Unlock()
+	for i := range maxFeed {
+		f.f.changed[strconv.Itoa(i)] = fed{rev: 1}
+	}
+}
+
+// Ledger is the table of newest changes.
+type Ledger struct{ b ledger }
+
+// NewLedger holds so many records at a time.
+func NewLedger(most int) *Ledger { return &Ledger{ledger{max: most}} }
+
+// Next goes to the next range.
+func (l *Ledger) Next() bool { return l.b.nextRange() }
+
+// Reset forgets everything.
+func (l *Ledger) Reset() { l.b.reset() }
+
+// Add takes a change over.
+func (l *Ledger) Add(key string, seq uint64, deleted bool) {
+	l.b.add(&table{}, &LoggedChange{Change: Change{Key: []byte(key), Sequence: seq, Deleted: deleted}})
+}
+
+// Find looks a record up, if it is in the range.
+func (l *Ledger) Find(key string) (seq uint64, deleted, ok bool) {
+	id := ledgerID([]byte(key))
+	if !l.b.covers(&id) {
+		return 0, false, false
+	}
+	s := l.b.find(&id)
+	if s == nil {
+		return 0, false, false
+	}
+	return s.sequence(), s.deleted(), true
 }

@@ -26,7 +26,7 @@ const (
 // purposes are the keys that every keyring has. One that an older keyring lacks is
 // added when it is opened.
 func purposes() []string {
-	return []string{purposeStorage, purposeIndex, "kms", "iam", "session-token", "page-token"}
+	return []string{purposeStorage, purposeIndex, "kms", "iam", "session-token", "page-token", "audit"}
 }
 
 const (

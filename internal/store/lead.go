@@ -98,6 +98,7 @@ func (s *Store) Lead(ctx context.Context, name string, fn func(ctx context.Conte
 	if err := validTableName(name); err != nil {
 		return fmt.Errorf("lead: %w", err)
 	}
+	s.metrics.campaigns(name, 0)
 	for ctx.Err() == nil {
 		err := s.leadOnce(ctx, name, fn)
 		if ctx.Err() != nil {
@@ -135,7 +136,9 @@ func (s *Store) leadOnce(ctx context.Context, name string, fn func(ctx context.C
 	if err := election.Campaign(ctx, s.node.id); err != nil {
 		return fmt.Errorf("campaign: %w", err)
 	}
+	s.metrics.campaigns(name, 1)
 	err = fn(ctx, &Leadership{name: name, key: election.Key(), rev: election.Rev()})
+	s.metrics.campaigns(name, 0)
 
 	resignCtx, cancelResign := context.WithTimeout(s.life, 2*time.Second)
 	defer cancelResign()

@@ -182,6 +182,7 @@ func (s *Store) watch(ctx context.Context) error {
 		}
 		if compacted {
 			s.log.Warn("watch fell behind a compaction; loading all records again", "revision", from)
+			s.metrics.loads.Inc()
 			var l *loaded
 			if l, err = s.load(ctx); err == nil {
 				s.mirror.replace(l)
@@ -189,6 +190,7 @@ func (s *Store) watch(ctx context.Context) error {
 			}
 		}
 		if err != nil {
+			s.metrics.watches.Inc()
 			s.log.Warn("watch interrupted; trying again", "revision", from, "error", err)
 		}
 		select {
@@ -209,7 +211,10 @@ func (s *Store) watchFrom(ctx context.Context, from int64) (compacted bool, err 
 		// A member that is cut off from the others must not keep us waiting.
 		ctx = clientv3.WithRequireLeader(ctx)
 	}
+	s.metrics.watching.Store(true)
+	defer s.metrics.watching.Store(false)
 	for resp := range s.client.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(from)) {
+		raise(&s.metrics.newest, resp.Header.Revision)
 		if resp.CompactRevision > 0 {
 			return true, nil
 		}

@@ -232,6 +232,7 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	m.dirty[t.index] = true
 	w.rev = e.rev
 	w.records.Set(e.key, e)
+	t.noteFed(e.key, e.rev, nil)
 	if existed {
 		m.sealedLocked(old, -1)
 	}
@@ -267,6 +268,7 @@ func (m *mirror) removeLocked(t *table, e *entry, rev int64) {
 	m.dirty[t.index] = true
 	w.rev = rev
 	w.records.Delete(e.key)
+	t.noteFed(e.key, rev, e.rec)
 	m.sealedLocked(e, -1)
 	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].Delete(indexItem{key, e}) })
 	t.count(e.key, -1)
@@ -345,6 +347,7 @@ func (m *mirror) replace(l *loaded) {
 			return true
 		})
 		t.setCounts(counts)
+		t.noteAllFed(l.rev)
 		m.work[i] = fresh
 		m.dirty[i] = true
 	}

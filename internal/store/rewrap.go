@@ -366,3 +366,22 @@ func (s *Store) clearHistory(ctx context.Context, drop func(f formerRoot) error)
 	s.mirror.offer(batch{rev: rev})
 	return errors.Join(errs...)
 }
+
+// TryRootKey opens the root key as a start would, and forgets it at once. Nothing needs
+// the root key while the store is open; who finds out now that it is gone can still take a
+// backup or migrate to another.
+func (s *Store) TryRootKey(ctx context.Context) error {
+	if s.mirror == nil || s.life.Err() != nil {
+		return ErrClosed
+	}
+	at, err := s.readKeyring(ctx)
+	if err != nil {
+		return err
+	}
+	key, err := s.cfg.RootKey.Open(ctx, at.root.RootParams)
+	if err != nil {
+		return fmt.Errorf("open root key: %w", err)
+	}
+	key.Wipe()
+	return nil
+}

@@ -149,6 +149,7 @@ type Store struct {
 	// mirror needs no confirmation before a read.
 	free    atomic.Bool
 	commits atomic.Int64
+	metrics *Metrics
 
 	// transmit sends a prepared transaction; tests hold one up on its way.
 	transmit func(ctx context.Context, p *prepared) (*clientv3.TxnResponse, error)
@@ -183,6 +184,7 @@ func New(cfg Config) *Store {
 		s.turns[i] = make(chan struct{}, 1)
 	}
 	s.transmit = s.transmitTxn
+	s.metrics = newMetrics(s)
 	s.life, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -281,8 +283,8 @@ func (s *Store) NodeID() string { return s.node.id }
 // record of one installation opens in another.
 func (s *Store) DeploymentID() string { return s.deploymentID }
 
-// Seal seals under the current key of a purpose: "kms", "iam", "session-token" or
-// "page-token". ad binds the ciphertext to its place.
+// Seal seals under the current key of a purpose: "kms", "iam", "session-token",
+// "page-token" or "audit". ad binds the ciphertext to its place.
 func (s *Store) Seal(purpose string, plaintext, ad []byte) ([]byte, error) {
 	ring, err := s.ring.of(purpose)
 	if err != nil {

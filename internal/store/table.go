@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"arca/internal/envelope"
 )
@@ -31,6 +32,11 @@ type TableSpec[T any] struct {
 	// InlineLimit, if not 0, keeps records whose sealed size is larger out of memory:
 	// Load reads them when asked. Such a table has no indexes and no Get.
 	InlineLimit int
+	// Quiet reports whether a record may have become what it is in a transaction without
+	// an audit effect, so that no line of the log need explain it. nil: none may.
+	Quiet func(r *T) bool
+	// Vanishes says that records are also deleted in such transactions.
+	Vanishes bool
 }
 
 // Index yields the ordering keys of a record: none leaves it out, several list it
@@ -55,8 +61,12 @@ type table struct {
 	inline  int
 	indexes []tableIndex
 	decode  func(body []byte) (any, error) // the record without its format, as *T
+	// quiet and vanishes are as in TableSpec; quiet may be nil.
+	quiet    func(rec any) bool
+	vanishes bool
 
 	scopes scopeHashes
+	feed   atomic.Pointer[feed] // nil without a follower
 
 	mu     sync.RWMutex
 	counts map[string]int // guarded by mu; records by hash of the scope
@@ -87,7 +97,10 @@ func NewTable[T any](s *Store, spec TableSpec[T]) *Table[T] {
 	t := &table{
 		store: s, index: len(s.tables), name: spec.Name, prefix: root + spec.Name + "/",
 		format: spec.Format, child: spec.Child, inline: spec.InlineLimit,
-		counts: make(map[string]int),
+		vanishes: spec.Vanishes, counts: make(map[string]int),
+	}
+	if spec.Quiet != nil {
+		t.quiet = func(rec any) bool { return spec.Quiet(rec.(*T)) }
 	}
 	t.decode = func(body []byte) (any, error) {
 		r := new(T)

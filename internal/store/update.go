@@ -202,7 +202,14 @@ func (s *Store) commitPrepared(p *prepared, fence *Leadership) (Commit, int64, e
 	ctx, cancel := context.WithTimeout(s.life, commitTimeout)
 	defer cancel()
 	seq := p.seq
+	since := time.Now()
 	resp, rev, committed, err := s.transmitGated(ctx, p)
+	raise(&s.metrics.newest, rev)
+	if err == nil && !committed {
+		s.metrics.sent(since, ErrConflict)
+	} else {
+		s.metrics.sent(since, err)
+	}
 	if err != nil {
 		return Commit{}, rev, err
 	}

@@ -138,6 +138,7 @@ func (r *readIndex) ask(s *Store) {
 			a.err = fmt.Errorf("%w: ask for the newest revision: %w", ErrUnavailable, err)
 		} else {
 			a.rev = got.Header.Revision
+			raise(&s.metrics.newest, a.rev)
 		}
 		close(a.done)
 	}
