@@ -12,3 +12,9 @@ const (
 
 // ClockSlack is how much further back than asked Contains looks.
 const ClockSlack time.Duration = clockSlack
+
+// Of the tree.
+const (
+	PublishEvery = publishEvery
+	MaxQueued    = maxQueued
+)

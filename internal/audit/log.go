@@ -26,6 +26,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"arca/internal/merkle"
 )
 
 const (
@@ -62,6 +64,17 @@ type Config struct {
 	MaxSegmentBytes int64
 	Logger          *slog.Logger
 
+	// Signer signs the checkpoints of the tree over the lines. nil means that there is no
+	// tree, which is for tests and for measuring what it costs.
+	Signer *NodeKey
+	// Head is what is known of the log outside its files, as Register.Node returns it; nil
+	// if nothing is.
+	Head *Head
+	// Keep stores a later state of the head outside the files. It is called about once a
+	// second while lines arrive, not on the way of any call. A checkpoint that it could not
+	// store is withheld. nil means that there is no such place.
+	Keep func(ctx context.Context, h Head) error
+
 	// WriteFault, when set, is asked before each write: how many of the bytes to
 	// write before failing with err. For tests; nil err writes normally.
 	WriteFault func(p []byte) (n int, err error)
@@ -82,10 +95,12 @@ type Log struct {
 	runs    sync.Mutex    // held by Run; Close takes it to wait for Run's end
 	synced  atomic.Uint64 // number of lines on disk, which is the number of the next one
 	failing atomic.Pointer[error]
+	news    bell  // rings after synced has grown
+	tree    *tree // nil without a Signer
 
 	mu     sync.Mutex
 	next   *batch // gathers lines; guarded by mu
-	spare  []byte // a buffer for reuse; guarded by mu
+	spare  *batch // its buffers are for reuse; guarded by mu
 	closed bool   // guarded by mu
 
 	w writer // owned by Run; by Close when nothing runs
@@ -95,9 +110,11 @@ type Log struct {
 type batch struct {
 	buf   []byte // lines, each with its newline
 	lines uint64
-	taken chan struct{} // closed when the batch takes no more lines
-	done  chan struct{} // closed when err is final
-	err   error
+	// leaves are the lines' hashes, if there is a tree.
+	leaves []merkle.Hash
+	taken  chan struct{} // closed when the batch takes no more lines
+	done   chan struct{} // closed when err is final
+	err    error
 }
 
 // Open recovers the newest segment and makes the log ready. What a crash left of a
@@ -124,15 +141,21 @@ func Open(cfg Config) (*Log, error) {
 		lock:    lock,
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
-		next:    newBatch(nil),
+		next:    newBatch(nil, nil),
 		w:       writer{seg: seg},
+	}
+	if cfg.Signer != nil {
+		if err := l.openTree(); err != nil {
+			return nil, errors.Join(fmt.Errorf("open audit log: %w", err), l.w.close(), lock.Close())
+		}
+		seg = l.w.seg
 	}
 	l.synced.Store(seg.next())
 	return l, nil
 }
 
-func newBatch(buf []byte) *batch {
-	return &batch{buf: buf[:0], taken: make(chan struct{}), done: make(chan struct{})}
+func newBatch(buf []byte, leaves []merkle.Hash) *batch {
+	return &batch{buf: buf[:0], leaves: leaves[:0], taken: make(chan struct{}), done: make(chan struct{})}
 }
 
 // Append returns nil when all lines are synced to disk. They are consecutive in the
@@ -156,7 +179,15 @@ func (l *Log) Append(ctx context.Context, lines ...[]byte) error {
 	if size == 0 {
 		return nil
 	}
-	b, err := l.enqueue(ctx, lines, size)
+	// Hashed here, lines of many callers are hashed in parallel and the writer need not.
+	var few [4]merkle.Hash
+	leaves := few[:0]
+	if l.tree != nil {
+		for _, line := range lines {
+			leaves = append(leaves, merkle.LeafHash(line))
+		}
+	}
+	b, err := l.enqueue(ctx, lines, leaves, size)
 	if err != nil {
 		return err
 	}
@@ -187,7 +218,7 @@ func checkLine(line []byte) error {
 }
 
 // enqueue copies the lines into the batch that is gathering, waiting for room.
-func (l *Log) enqueue(ctx context.Context, lines [][]byte, size int) (*batch, error) {
+func (l *Log) enqueue(ctx context.Context, lines [][]byte, leaves []merkle.Hash, size int) (*batch, error) {
 	for {
 		l.mu.Lock()
 		if l.closed {
@@ -207,6 +238,7 @@ func (l *Log) enqueue(ctx context.Context, lines [][]byte, size int) (*batch, er
 		for _, line := range lines {
 			b.buf = append(append(b.buf, line...), '\n')
 		}
+		b.leaves = append(b.leaves, leaves...)
 		b.lines += uint64(len(lines))
 		l.mu.Unlock()
 		select {
@@ -258,6 +290,6 @@ func (l *Log) shut() *batch {
 		l.closed = true
 		close(b.taken)
 	}
-	l.next = newBatch(nil)
+	l.next = newBatch(nil, nil)
 	return b
 }

@@ -10,6 +10,9 @@ type Metrics struct {
 	failing      prometheus.Gauge
 	batchLines   prometheus.Histogram
 	syncSeconds  prometheus.Histogram
+
+	treeErrors                                       prometheus.Counter
+	breaks, unsigned, checkpointSize, checkpointTime prometheus.Gauge
 }
 
 func newMetrics() *Metrics {
@@ -20,6 +23,9 @@ func newMetrics() *Metrics {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "arca", Subsystem: "audit", Name: name, Help: help, Buckets: buckets})
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "arca", Subsystem: "audit", Name: name, Help: help})
+	}
 	return &Metrics{
 		lines:  counter("lines_total", "Audit lines written and synced."),
 		bytes:  counter("bytes_total", "Bytes of audit lines written and synced."),
@@ -29,11 +35,18 @@ func newMetrics() *Metrics {
 			Help: "1 while audit lines cannot be written and calls are refused for it."}),
 		batchLines:  histogram("batch_lines", "Lines per synced batch.", prometheus.ExponentialBuckets(1, 2, 12)),
 		syncSeconds: histogram("sync_seconds", "Time to write and sync a batch.", prometheus.ExponentialBuckets(50e-6, 2, 16)),
+		treeErrors:  counter("tree_errors_total", "Attempts to extend the tree over the lines, or to publish a checkpoint, that failed."),
+		breaks: gauge("log_breaks", "Logs of this node that ended because their files were not what had been signed, "+
+			"and that nobody has acknowledged."),
+		unsigned:       gauge("unsigned_lines", "Lines that no checkpoint covers yet."),
+		checkpointSize: gauge("checkpoint_lines", "Lines that the newest checkpoint covers."),
+		checkpointTime: gauge("checkpoint_timestamp_seconds", "When the newest checkpoint was signed, in seconds since the Unix epoch."),
 	}
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.lines, m.bytes, m.errors, m.damage, m.failing, m.batchLines, m.syncSeconds}
+	return []prometheus.Collector{m.lines, m.bytes, m.errors, m.damage, m.failing, m.batchLines, m.syncSeconds,
+		m.treeErrors, m.breaks, m.unsigned, m.checkpointSize, m.checkpointTime}
 }
 
 // Describe implements prometheus.Collector.

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,7 +37,11 @@ func TestMain(m *testing.M) {
 
 // appendForever prints the id of each line once it was acknowledged.
 func appendForever(dir string) error {
-	l, err := audit.Open(audit.Config{Dir: dir, Node: "n1", MaxSegmentBytes: 64 << 10, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	key, err := audit.NewNodeKey("arca/d1/n1", bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		return err
+	}
+	l, err := audit.Open(audit.Config{Dir: dir, Node: "n1", MaxSegmentBytes: 64 << 10, Signer: key, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
@@ -97,6 +103,10 @@ func TestKill(t *testing.T) {
 		if err := cmd.Wait(); err == nil || count < 150 {
 			t.Fatalf("child ended with %v after %d lines: %s", err, count, stderr.String())
 		}
+	}
+	said := with(t, audit.Config{Dir: dir, Signer: testKey(t)}, func(l *audit.Log) { mustAppend(t, l, "last") })
+	if c := checkpoint(t, filepath.Join(dir, "checkpoint")); c.Origin != "arca/d1/n1/1" || c.Root != rootOf(t, linesIn(t, dir)) {
+		t.Errorf("checkpoint of %s with %d lines:\n%s", c.Origin, c.Size, said)
 	}
 	l, _ := open(t, audit.Config{Dir: dir})
 	present := map[string]bool{}

@@ -40,12 +40,18 @@ type Record struct {
 	AdditionalEventData []byte // JSON object, or nil to leave the member out
 	EventDetails        []byte // serviceEventDetails of a service event, likewise
 	RecipientAccountID  string
-	TLS                 *TLSDetails // nil leaves the member out
-	Resources           []Resource
+	// SharedEventID is the same in the records that one call leaves in several accounts;
+	// empty leaves the member out.
+	SharedEventID string
+	TLS           *TLSDetails // nil leaves the member out
+	Resources     []Resource
 	// Changes go into the member "arca": what the call did to stored records.
 	Changes []Change
 	// Denial goes there, too: why the call was denied; nil when it was not.
 	Denial *Denial
+	// Decoy goes there as well: the call asked for a secret that nobody has a reason to
+	// read.
+	Decoy bool
 }
 
 // Denial says which statement denied a call, or which kind of Allow was missing.
@@ -138,6 +144,7 @@ func (r *Record) AppendLine(dst []byte, node string) []byte {
 	dst = appendMember(dst, `,"eventType":`, r.EventType)
 	dst = append(dst, `,"managementEvent":true`...)
 	dst = appendMember(dst, `,"recipientAccountId":`, r.RecipientAccountID)
+	dst = appendOptional(dst, `,"sharedEventID":`, r.SharedEventID, maxTextBytes)
 	dst = append(dst, `,"eventCategory":"Management"`...)
 	if t := r.TLS; t != nil {
 		dst = appendMember(dst, `,"tlsDetails":{"tlsVersion":`, t.Version)
@@ -148,6 +155,9 @@ func (r *Record) AppendLine(dst []byte, node string) []byte {
 	dst = appendMember(dst, `,"arca":{"node":`, node)
 	if r.Denial != nil {
 		dst = r.Denial.append(dst)
+	}
+	if r.Decoy {
+		dst = append(dst, `,"decoy":true`...)
 	}
 	dst = appendChanges(dst, r.Changes)
 	return append(dst, "}}"...)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -33,29 +34,36 @@ const cancelEvery = 1024
 // where the log ended at some moment during the call, and may have seen lines whose
 // callers got an error.
 func Scan(ctx context.Context, dir string, from uint64, fn func(n uint64, line []byte) error) error {
-	firsts, err := segments(dir)
+	segs, err := Segments(dir)
 	if err != nil {
 		return fmt.Errorf("scan audit log: %w", err)
 	}
-	for i, first := range firsts {
-		last := i == len(firsts)-1
-		if !last && firsts[i+1] <= from {
+	begun := false
+	for i, seg := range segs {
+		last := i == len(segs)-1
+		if !last && segs[i+1].First <= from {
 			continue
 		}
-		next, err := scanSegment(ctx, dir, first, last, math.MaxUint64, func(n uint64, line []byte) error {
-			if n < from {
-				return nil
-			}
-			return fn(n, line)
-		})
+		next, err := seg.scan(ctx, from, math.MaxUint64, last, fn)
+		if !begun && !last && errors.Is(err, fs.ErrNotExist) && removed(dir, seg) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		if !last && next != firsts[i+1] {
-			return fmt.Errorf("scan audit log: %w", gapError{next, firsts[i+1]})
+		begun = true
+		if !last && next != segs[i+1].First {
+			return fmt.Errorf("scan audit log: %w", gapError{next, segs[i+1].First})
 		}
 	}
 	return nil
+}
+
+// removed reports whether retention has removed a segment since it was listed, which
+// it does with the oldest ones.
+func removed(dir string, seg Segment) bool {
+	segs, err := Segments(dir)
+	return err == nil && len(segs) > 0 && segs[0].First > seg.First
 }
 
 // gapError says that the segments do not join.
@@ -68,17 +76,28 @@ func (e gapError) Error() string {
 	return fmt.Sprintf("lines %d to %d are missing", e.want, e.got-1)
 }
 
-// scanSegment visits the lines of one segment that come before limit and returns the
-// number after the last one.
-func scanSegment(ctx context.Context, dir string, first uint64, newest bool, limit uint64, fn func(n uint64, line []byte) error) (next uint64, err error) {
-	path := segmentPath(dir, first)
-	f, err := os.Open(path)
+// scan visits the lines of one segment from number from on that come before limit,
+// and returns the number after the last one.
+func (s Segment) scan(ctx context.Context, from, limit uint64, newest bool, fn func(n uint64, line []byte) error) (next uint64, err error) {
+	f, err := s.Open()
 	if err != nil {
-		return first, fmt.Errorf("scan audit log: %w", err)
+		return s.First, fmt.Errorf("scan audit log: %w", err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written through it
-	r := newLineReader(f)
-	for next = first; next < limit; next++ {
+	next = s.First
+	var offset int64
+	if from > next {
+		var skipped uint64
+		offset, skipped, err = f.skipLines(from - next)
+		next += skipped
+		if err == io.EOF {
+			return next, nil
+		}
+		if err != nil {
+			return next, fmt.Errorf("scan audit log: %s: %w", s.name(), err)
+		}
+	}
+	for r := f.lines(offset); next < limit; next++ {
 		if next%cancelEvery == 0 && ctx.Err() != nil {
 			return next, context.Cause(ctx)
 		}
@@ -87,7 +106,7 @@ func scanSegment(ctx context.Context, dir string, first uint64, newest bool, lim
 			return next, nil
 		}
 		if err != nil {
-			return next, fmt.Errorf("scan audit log: line %d in %s: %w", next, filepath.Base(path), err)
+			return next, fmt.Errorf("scan audit log: line %d in %s: %w", next, s.name(), err)
 		}
 		if err := fn(next, line); err != nil {
 			return next, err
@@ -106,15 +125,20 @@ func (l *Log) Contains(ctx context.Context, since time.Time, eventIDs []string) 
 		found[id] = false
 	}
 	missing := len(found)
-	firsts, err := segments(l.cfg.Dir)
+	segs, err := Segments(l.cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("search audit log: %w", err)
 	}
 	horizon := []byte(since.UTC().Add(-clockSlack).Format("2006-01-02T15:04:05Z"))
 	limit := l.Size()
-	for i := len(firsts) - 1; i >= 0 && missing > 0; i-- {
+	for i := len(segs) - 1; i >= 0 && missing > 0; i-- {
+		// The end of a segment tells whether it is worth reading, which matters for one
+		// that has to be decompressed.
+		if last, err := segs[i].lastTime(); i < len(segs)-1 && err == nil && last.Before(since.Add(-2*clockSlack)) {
+			break
+		}
 		recent := false
-		_, err := scanSegment(ctx, l.cfg.Dir, firsts[i], i == len(firsts)-1, limit, func(_ uint64, line []byte) error {
+		_, err := segs[i].scan(ctx, 0, limit, i == len(segs)-1, func(_ uint64, line []byte) error {
 			// Times of one length in UTC compare as text.
 			if !recent && bytes.Compare(between(line, bytes.Index, `"eventTime":"`), horizon) >= 0 {
 				recent = true
@@ -126,10 +150,13 @@ func (l *Log) Contains(ctx context.Context, since time.Time, eventIDs []string) 
 			}
 			return nil
 		})
+		if errors.Is(err, fs.ErrNotExist) && removed(l.cfg.Dir, segs[i]) {
+			break
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !recent && firsts[i] < limit {
+		if !recent && segs[i].First < limit {
 			break
 		}
 	}
@@ -202,6 +229,7 @@ func lineID(line []byte) string {
 // report, in the log's order; the error is for a check that could not be carried out.
 // It runs beside Append.
 func (l *Log) Check(ctx context.Context, report func(problem string)) error {
+	l.checkTree(report)
 	return check(ctx, l.cfg.Dir, l.Size(), report)
 }
 
@@ -211,17 +239,17 @@ func CheckDir(ctx context.Context, dir string, report func(problem string)) erro
 }
 
 func check(ctx context.Context, dir string, limit uint64, report func(problem string)) error {
-	firsts, err := segments(dir)
+	segs, err := Segments(dir)
 	if err != nil {
 		return fmt.Errorf("check audit log: %w", err)
 	}
 	var ids recentIDs
-	for i, first := range firsts {
-		if first > limit {
+	for i, seg := range segs {
+		if seg.First > limit {
 			break // begun after the check
 		}
-		last := i == len(firsts)-1
-		next, err := scanSegment(ctx, dir, first, last, limit, func(n uint64, line []byte) error {
+		last := i == len(segs)-1
+		next, err := seg.scan(ctx, 0, limit, last, func(n uint64, line []byte) error {
 			s, err := parseSummary(line)
 			if err != nil {
 				report(fmt.Sprintf("audit line %d: %v", n, err))
@@ -233,14 +261,19 @@ func check(ctx context.Context, dir string, limit uint64, report func(problem st
 			return nil
 		})
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			report(fmt.Sprintf("audit segment %s ends within line %d", filepath.Base(segmentPath(dir, first)), next))
+			report(fmt.Sprintf("audit segment %s ends within line %d", seg.name(), next))
 			next++
-		} else if err != nil {
+		} else if errors.Is(err, fs.ErrNotExist) && removed(dir, seg) {
+			continue
+		} else if err != nil && ctx.Err() != nil {
 			return err
+		} else if err != nil {
+			report(fmt.Sprintf("audit segment %s cannot be read from line %d on: %v", seg.name(), next, err))
+			continue
 		}
 		want := limit
-		if !last && firsts[i+1] <= limit {
-			want = firsts[i+1]
+		if !last && segs[i+1].First <= limit {
+			want = segs[i+1].First
 		}
 		if want != math.MaxUint64 && next != want {
 			report("audit log: " + gapError{next, want}.Error())

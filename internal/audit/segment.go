@@ -10,18 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	segmentSuffix = ".jsonl"
-	segmentDigits = 20
-	cutInfix      = ".cut-" // between a segment's name and the offset where it was cut
-	lockName      = "lock"
+	cutInfix = ".cut-" // between a segment's name and the offset where it was cut
+	lockName = "lock"
 
 	fileMode = 0o600
 	dirMode  = 0o700
@@ -59,30 +54,7 @@ func (s *segment) advance(p []byte, lines uint64) {
 }
 
 func segmentPath(dir string, first uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%0*d%s", segmentDigits, first, segmentSuffix))
-}
-
-// segments lists the numbers of first lines of all segments in dir, ascending.
-// Files with other names are none of ours.
-func segments(dir string) ([]uint64, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var firsts []uint64
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), segmentSuffix)
-		if !ok || len(name) != segmentDigits {
-			continue
-		}
-		n, err := strconv.ParseUint(name, 10, 64)
-		if err != nil || strings.HasPrefix(name, "+") {
-			continue
-		}
-		firsts = append(firsts, n)
-	}
-	slices.Sort(firsts)
-	return firsts, nil
+	return filepath.Join(dir, SegmentName(first, false))
 }
 
 // createSegment makes the segment that begins with line first. After it returns, an
@@ -115,15 +87,24 @@ func createSegment(dir string, first uint64) (*segment, error) {
 // loses nothing that anybody was told about. Whole lines of that batch stay: they
 // record calls that happened, although their answers never left.
 func recoverNewest(dir string, logger *slog.Logger) (*segment, error) {
-	firsts, err := segments(dir)
+	segs, err := Segments(dir)
 	if err != nil {
 		return nil, err
 	}
-	if len(firsts) == 0 {
+	if len(segs) == 0 {
 		return createSegment(dir, 0)
 	}
-	first := firsts[len(firsts)-1]
-	path := segmentPath(dir, first)
+	newest := segs[len(segs)-1]
+	if newest.Compressed {
+		// Only closed segments are compressed: the one that followed is gone, as in a
+		// copy that was made before it had lines.
+		lines, err := newest.count()
+		if err != nil {
+			return nil, err
+		}
+		return createSegment(dir, newest.First+lines)
+	}
+	first, path := newest.First, newest.Path
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,7 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(inspectEvery)
 	defer tick.Stop()
+	defer l.growTree()()
 	for {
 		select {
 		case <-l.wake:
@@ -62,6 +63,23 @@ func (l *Log) Run(ctx context.Context) error {
 			l.finish()
 			return nil
 		}
+	}
+}
+
+// growTree starts what follows the lines with the tree. The function that it returns
+// ends that, after the last line is in the tree and, if it can be, under a checkpoint.
+func (l *Log) growTree() (end func()) {
+	if l.tree == nil {
+		return func() {}
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		l.tree.run(stop)
+	}()
+	return func() {
+		close(stop)
+		<-done
 	}
 }
 
@@ -80,8 +98,10 @@ func (l *Log) flush() {
 		l.mu.Unlock()
 		return
 	}
-	l.next = newBatch(l.spare)
-	l.spare = nil
+	if l.next = newBatch(nil, nil); l.spare != nil {
+		l.next = newBatch(l.spare.buf, l.spare.leaves)
+		l.spare = nil
+	}
 	close(b.taken)
 	l.mu.Unlock()
 
@@ -89,7 +109,7 @@ func (l *Log) flush() {
 
 	if cap(b.buf) <= keepBufferBytes {
 		l.mu.Lock()
-		l.spare = b.buf
+		l.spare = b
 		l.mu.Unlock()
 	}
 }
@@ -99,7 +119,11 @@ func (l *Log) settle(b *batch) {
 	started := time.Now()
 	b.err = l.commit(b)
 	if b.err == nil {
+		if l.tree != nil {
+			l.tree.offer(l.w.seg.next()-b.lines, b.leaves)
+		}
 		l.synced.Store(l.w.seg.next())
+		l.news.ring()
 		l.metrics.lines.Add(float64(b.lines))
 		l.metrics.bytes.Add(float64(len(b.buf)))
 		l.metrics.batchLines.Observe(float64(b.lines))
@@ -183,6 +207,9 @@ func (l *Log) rotate() error {
 	}
 	old := l.w.seg
 	l.w.seg = next
+	if l.tree != nil {
+		l.tree.begun(next.first)
+	}
 	if err := old.f.Close(); err != nil {
 		l.cfg.Logger.Warn("audit log: close a finished segment", "segment", filepath.Base(old.path), "error", err)
 	}
