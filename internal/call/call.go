@@ -13,6 +13,7 @@ package call
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -116,6 +117,9 @@ type state struct {
 	events  []ServiceEvent
 	// resources are what NoteResource was told.
 	resources []audit.Resource
+	// owned are what NoteOwned was told.
+	owned []audit.Resource
+	decoy bool // MarkDecoy was said
 	// subLines are the finished records of sub-calls and forwarded calls, newest last;
 	// subOpen is how many sub-calls are not finished.
 	subLines [][]byte
@@ -203,6 +207,21 @@ func (c *Call) NoteResource(account, kind, arn string) {
 		c.resources = append(c.resources, r)
 	}
 }
+
+// NoteOwned says that the call is about a resource of another account, which gets a
+// record of its own, also of a denial. Unlike with NoteResource, nothing of it shows in
+// the record of the caller's account: it is to be said before the decision, as soon as
+// the resource is found.
+func (c *Call) NoteOwned(account, kind, arn string) {
+	r := audit.Resource{AccountID: account, Type: kind, ARN: arn}
+	if account != c.Caller.Account && !slices.Contains(c.owned, r) { // as in NoteResource
+		c.owned = append(c.owned, r)
+	}
+}
+
+// MarkDecoy says that the call asks for a secret that nobody has a reason to read. Its
+// record tells, also that of a denial; the caller learns nothing of it.
+func (c *Call) MarkDecoy() { c.decoy = true }
 
 // NoDecision says that AWS lets every verified caller do this, and why.
 func (c *Call) NoDecision(reason string) {
@@ -312,7 +331,7 @@ func (c *Call) Done(out any, err error) *api.Error {
 	if !forwarded {
 		c.parent.subOpen--
 	}
-	c.parent.subLines = append(c.parent.subLines, c.line(out, aerr))
+	c.parent.subLines = c.appendLines(c.parent.subLines, out, aerr)
 	c.parent.subLines = append(c.parent.subLines, c.subLines...)
 	c.parent.events = append(c.parent.events, c.events...)
 	return aerr
@@ -333,13 +352,21 @@ func (d *Dispatcher) clientError(c *Call, err error) *api.Error {
 	aerr, ok := errors.AsType[*api.Error](err)
 	if ok {
 		if error(aerr) != err || aerr.Unwrap() != nil {
-			d.cfg.Logger.Warn("operation refused", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
+			args := []any{"operation", c.Op.Name, "request", c.RequestID, "error", err.Error()}
+			if c.Caller.Type == Anonymous {
+				d.strangers.log(d.cfg.Logger, slog.LevelWarn, "operation refused", args...)
+			} else {
+				d.cfg.Logger.Warn("operation refused", args...)
+			}
 		}
 		return aerr
 	}
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		d.cfg.Logger.Info("caller went away", "operation", c.Op.Name, "request", c.RequestID)
-	} else {
+	case errors.Is(err, errBehind):
+		// finish says that this call has no record either.
+	default:
 		d.cfg.Logger.Error("operation failed", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
 	}
 	return c.internalError()

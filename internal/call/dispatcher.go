@@ -38,6 +38,8 @@ type Dispatcher struct {
 	Metrics  *Metrics
 
 	recovering sync.Mutex // held during Recover
+	unwritten  quiet      // calls that failed for want of the audit log
+	strangers  quiet      // refusals of those whom nobody vouches for
 
 	mu sync.Mutex
 	// unsettled holds the lines of committed changes whose append failed, by effect
@@ -140,7 +142,7 @@ func (d *Dispatcher) finish(ctx context.Context, c *Call, out any, aerr *api.Err
 		out = nil
 	}
 	if err := d.record(ctx, c, out, aerr); err != nil {
-		d.cfg.Logger.Error("audit record not written", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
+		d.unwritten.log(d.cfg.Logger, slog.LevelError, "audit record not written", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
 		aerr = c.internalError()
 	}
 	d.count(c, aerr, start)
@@ -190,7 +192,7 @@ func (d *Dispatcher) operate(ctx context.Context, c *Call, in any) (any, error) 
 		return nil, fmt.Errorf("no handler for %s", c.Op.Name)
 	}
 	if err := d.Settle(ctx); err != nil {
-		return nil, fmt.Errorf("audit log is behind: %w", err)
+		return nil, fmt.Errorf("%w: %w", errBehind, err)
 	}
 	if err := d.gate(c.Op.ReadOnly); err != nil {
 		return nil, c.Op.Service.InternalError.Errorf("%s", err)
@@ -216,7 +218,7 @@ func (d *Dispatcher) record(ctx context.Context, c *Call, out any, aerr *api.Err
 		return nil
 	}
 	var few [4][]byte
-	lines := append(few[:0], c.line(out, aerr))
+	lines := c.appendLines(few[:0], out, aerr)
 	lines = append(lines, c.subLines...)
 	if aerr == nil || c.effect != 0 {
 		lines = append(lines, c.eventLines()...)

@@ -31,8 +31,73 @@ func newEventID() string {
 	return string(s[:])
 }
 
-// line renders the record of this call.
-func (c *Call) line(out any, aerr *api.Error) []byte {
+// appendLines renders the records of this call: one for the account of the caller and
+// one for each other account that owns something the call was about.
+func (c *Call) appendLines(dst [][]byte, out any, aerr *api.Error) [][]byte {
+	r := c.record(out, aerr)
+	node := c.d.cfg.Store.NodeID()
+	if len(c.resources) == 0 && len(c.owned) == 0 {
+		return append(dst, r.AppendLine(make([]byte, 0, lineBytes), node))
+	}
+	owners := c.owners()
+	shared := ""
+	if len(owners) > 0 {
+		shared = sharedEventID(c.eventID)
+		if c.denial == nil {
+			// Who was denied must not learn from his own log that the resource exists.
+			r.SharedEventID = shared
+		}
+	}
+	dst = append(dst, r.AppendLine(make([]byte, 0, lineBytes), node))
+	for i, account := range owners {
+		dst = append(dst, c.ownersLine(r, account, shared, i, node))
+	}
+	return dst
+}
+
+// maxOwners bounds the records that one call leaves in other accounts.
+const maxOwners = 4
+
+// owners are the accounts, other than the caller's, of what the call was about.
+func (c *Call) owners() (list []string) {
+	if c.Caller.Account == "" || c.Caller.Type == Anonymous {
+		return nil
+	}
+	for _, of := range [...][]audit.Resource{c.resources, c.owned} {
+		for i := range of {
+			a := of[i].AccountID
+			if a != "" && a != c.Caller.Account && len(list) < maxOwners && !slices.Contains(list, a) {
+				list = append(list, a)
+			}
+		}
+	}
+	return list
+}
+
+// ownersLine is the record for the account of a resource. It names the caller as
+// CloudTrail names strangers to an account, by account and principal id; which policy
+// of the caller's decided is not that account's to know, and the changes are counted
+// once.
+func (c *Call) ownersLine(r audit.Record, account, shared string, i int, node string) []byte {
+	r.EventID, r.SharedEventID, r.RecipientAccountID = ownersEventID(c.eventID, i), shared, account
+	r.Identity = audit.Identity{
+		Type: "AWSAccount", PrincipalID: r.Identity.PrincipalID, AccountID: r.Identity.AccountID, InvokedBy: r.Identity.InvokedBy,
+	}
+	if c.Caller.ARN != "" {
+		r.ErrorMessage = strings.ReplaceAll(r.ErrorMessage, c.Caller.ARN, c.Caller.ID)
+	}
+	r.Changes, r.Denial = nil, nil
+	r.Resources = slices.Clone(r.Resources)
+	for _, res := range c.owned {
+		if res.AccountID == account && res.ARN != "" && !slices.Contains(r.Resources, res) {
+			r.Resources = append(r.Resources, res)
+		}
+	}
+	return r.AppendLine(make([]byte, 0, lineBytes), node)
+}
+
+// record is the record of this call for the account of its caller.
+func (c *Call) record(out any, aerr *api.Error) audit.Record {
 	r := audit.Record{
 		EventID:            c.eventID,
 		EventTime:          c.Now,
@@ -48,6 +113,7 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 		Identity:           c.Caller.identity(),
 		Changes:            auditChanges(c.changes),
 		Resources:          c.resources,
+		Decoy:              c.decoy,
 	}
 	if aerr != nil && c.denial != nil {
 		d := audit.Denial(*c.denial)
@@ -67,7 +133,7 @@ func (c *Call) line(out any, aerr *api.Error) []byte {
 	} else if c.TLS != nil {
 		r.TLS = &audit.TLSDetails{Version: c.TLS.Version, CipherSuite: c.TLS.CipherSuite, ClientProvidedHostHeader: c.Host}
 	}
-	return r.AppendLine(make([]byte, 0, lineBytes), c.d.cfg.Store.NodeID())
+	return r
 }
 
 // recordedCode is a code as CloudTrail shows it. On the wire of the Query protocol the
@@ -109,7 +175,7 @@ const lineBytes = 1280
 // effectLines is what the transaction keeps of this call until its log lines are
 // synced: the same records, but for the answer, which is not known yet.
 func (c *Call) effectLines() []byte {
-	lines := append([][]byte{c.line(nil, nil)}, c.subLines...)
+	lines := append(c.appendLines(nil, nil, nil), c.subLines...)
 	return joinLines(append(lines, c.eventLines()...))
 }
 
@@ -161,10 +227,20 @@ func (d *Dispatcher) serviceLines(base string, now time.Time, events []ServiceEv
 
 // derivedEventID adds the event's number, counted from 1, to the last eight digits of
 // a random id.
-func derivedEventID(base string, i int) string {
+func derivedEventID(base string, i int) string { return offsetID(base, uint32(i)+1) }
+
+// ownersEventID counts down instead, so that the ids of a call's records in other
+// accounts are none of its events'.
+func ownersEventID(base string, i int) string { return offsetID(base, -uint32(i)-1) }
+
+// sharedEventID is what the records of one call in several accounts have in common. It
+// is as far as can be from the ids of the records themselves.
+func sharedEventID(base string) string { return offsetID(base, 1<<31) }
+
+func offsetID(base string, by uint32) string {
 	head, tail := base[:28], base[28:]
 	n, _ := strconv.ParseUint(tail, 16, 32) // base is one of ours: always hexadecimal
-	return fmt.Sprintf("%s%08x", head, uint32(n)+uint32(i)+1)
+	return fmt.Sprintf("%s%08x", head, uint32(n)+by)
 }
 
 func auditChanges(changes []store.Change) []audit.Change {

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// errBehind means that nothing new begins: lines of earlier changes wait to be written.
+var errBehind = errors.New("audit log is behind")
+
 // Settle tries again to write the lines of changes that were committed while the
 // log could not be written. It is cheap when there are none.
 func (d *Dispatcher) Settle(ctx context.Context) error {

@@ -40,7 +40,7 @@ var errNothingToRecord = errors.New("no service event")
 // the log before the next call or change begins.
 func (d *Dispatcher) ServiceUpdate(ctx context.Context, now time.Time, fn func(tx *store.Tx, emit func(ServiceEvent)) error) error {
 	if err := d.Settle(ctx); err != nil {
-		return fmt.Errorf("audit log is behind: %w", err)
+		return fmt.Errorf("%w: %w", errBehind, err)
 	}
 	if err := d.gate(false); err != nil {
 		return err

@@ -188,6 +188,8 @@ func newTables(st *store.Store) tables {
 	return tables{
 		accounts: store.NewTable(st, store.TableSpec[Account]{
 			Name: "account", Format: accountFormat,
+			// The first account is there before anybody can call.
+			Quiet: func(a *Account) bool { return a.Management },
 			Indexes: []store.Index[Account]{
 				{Name: byID, Keys: func(a *Account, emit func(string)) { emit(a.ID) }},
 				{Name: byManagement, Keys: func(a *Account, emit func(string)) {
@@ -204,6 +206,8 @@ func newTables(st *store.Store) tables {
 		}),
 		keys: store.NewTable(st, store.TableSpec[AccessKey]{
 			Name: "access-key", Format: accessKeyFormat,
+			// The first root key is there before anybody can call.
+			Quiet: func(k *AccessKey) bool { return k.User == "" },
 			Indexes: []store.Index[AccessKey]{
 				{Name: byID, Keys: func(k *AccessKey, emit func(string)) { emit(k.ID) }},
 				{Name: byUser, Keys: func(k *AccessKey, emit func(string)) {
@@ -262,7 +266,8 @@ func newTables(st *store.Store) tables {
 		}),
 		names: store.NewTable(st, store.TableSpec[Name]{Name: "iam-name", Format: recordFormat}),
 		uses: store.NewTable(st, store.TableSpec[Use]{
-			Name: "iam-use", Format: recordFormat,
+			Name: "iam-use", Format: recordFormat, Vanishes: true,
+			Quiet:   func(*Use) bool { return true },
 			Indexes: []store.Index[Use]{{Name: byID, Keys: func(u *Use, emit func(string)) { emit(u.ID) }}},
 		}),
 	}

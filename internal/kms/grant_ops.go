@@ -430,6 +430,7 @@ func (s *Service) RetireGrant(ctx context.Context, c *call.Call, in *kmsapi.Reti
 		if g != nil {
 			q.Grant = g.retirableBy(&c.Caller)
 		}
+		c.NoteOwned(key.Account, keyType, key.ARN())
 		if err := c.Authorize(ctx, &q.Check); err != nil {
 			return err
 		}

@@ -100,6 +100,8 @@ func (s *Service) askFor(ctx context.Context, c *call.Call, v *store.Snap, w *wa
 	own := key.Account == c.Caller.Account
 	if own {
 		c.NoteResource(key.Account, keyType, key.ARN())
+	} else {
+		c.NoteOwned(key.Account, keyType, key.ARN())
 	}
 	err := s.ask(ctx, v, s.questionFor(c, w, key, alias))
 	if err == nil && !own {

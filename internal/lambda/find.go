@@ -86,6 +86,8 @@ func (s *Service) load(ctx context.Context, c *call.Call, v *store.Snap, n name,
 	f, ok := s.get(v, n)
 	if !ok {
 		f = &Function{Account: n.account, Region: n.region, Name: n.function}
+	} else {
+		c.NoteOwned(f.Account, functionType, f.ARN())
 	}
 	if err := c.Authorize(ctx, check(v, action, f, keys...)); err != nil {
 		return nil, err

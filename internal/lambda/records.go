@@ -119,7 +119,8 @@ func newTables(st *store.Store) tables {
 			Name: "function-env", Format: environmentFormat, Child: true, InlineLimit: 1,
 		}),
 		packages: store.NewTable(st, store.TableSpec[Package]{
-			Name: "function-package", Format: packageFormat,
+			Name: "function-package", Format: packageFormat, Vanishes: true,
+			Quiet: (*Package).staged, // until a function has it, nobody can see it
 			Indexes: []store.Index[Package]{{Name: byStaged, Keys: func(p *Package, emit func(string)) {
 				if p.staged() {
 					emit(orderKey(p.Created) + p.ID)
@@ -127,7 +128,8 @@ func newTables(st *store.Store) tables {
 			}}},
 		}),
 		chunks: store.NewTable(st, store.TableSpec[Chunk]{
-			Name: "function-chunk", Format: chunkFormat, Child: true, InlineLimit: 1,
+			Name: "function-chunk", Format: chunkFormat, Child: true, InlineLimit: 1, Vanishes: true,
+			Quiet: func(*Chunk) bool { return true }, // likewise; a package names the hash of its bytes
 		}),
 	}
 }

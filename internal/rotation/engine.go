@@ -105,6 +105,7 @@ func (e *Engine) Run(ctx context.Context, gate func() error) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	defer e.group.Wait()
+	defer e.m.look(secrets.RotationBacklog{}) // who leads next tells
 	resumed := false
 	for {
 		if gate() == nil {

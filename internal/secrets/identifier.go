@@ -147,6 +147,9 @@ func (s *Service) load(ctx context.Context, c *call.Call, v *store.Snap, action,
 		return nil, err
 	}
 	sec := s.find(v, &id)
+	if sec != nil {
+		s.mark(c, &id, sec)
+	}
 	if err := c.Authorize(ctx, check(v, action, &id, sec, keys...)); err != nil {
 		return nil, err
 	}
@@ -154,6 +157,36 @@ func (s *Service) load(ctx context.Context, c *call.Call, v *store.Snap, action,
 		return nil, errNoSecret()
 	}
 	return sec, nil
+}
+
+// secretType is the name that secrets have among the resources of a record.
+const secretType = "AWS::SecretsManager::Secret"
+
+// A secret with this tag is a decoy: whoever asks for its value is looking for what is
+// not his.
+const (
+	decoyTag   = "arca:decoy"
+	decoyValue = "true"
+)
+
+// mark tells the record of c what the decision does not change: whose secret it is
+// about, and whether its value is one that nobody should ask for.
+func (s *Service) mark(c *call.Call, id *identifier, sec *Secret) {
+	if id.others {
+		c.NoteOwned(sec.Account, secretType, sec.ARN())
+	}
+	if c.Op == smapi.OpGetSecretValue && sec.isDecoy() {
+		c.MarkDecoy()
+	}
+}
+
+func (sec *Secret) isDecoy() bool {
+	for i := range sec.Tags {
+		if sec.Tags[i].Key == decoyTag {
+			return sec.Tags[i].Value == decoyValue
+		}
+	}
+	return false
 }
 
 // loadUsable is load for operations that a scheduled deletion forbids.

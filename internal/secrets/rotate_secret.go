@@ -148,6 +148,7 @@ func (s *Secret) configure(c *call.Call, in *smapi.RotateSecretInput, token stri
 		r.Rules = next
 	}
 	if fresh {
+		r.Missed = 0 // of another schedule
 		if err := r.plan(s.UID, c.Now); err != nil {
 			if refused, ok := errors.AsType[*schedule.Error](err); ok {
 				return smapi.InvalidParameterException.Errorf("%s", refused.Message)
@@ -245,7 +246,7 @@ func (s *Service) CancelRotateSecret(ctx context.Context, c *call.Call, in *smap
 		}
 		sec = sec.clone()
 		r := *sec.Rotation
-		r.Enabled, r.Start, r.Next, r.Token = false, 0, 0, ""
+		r.Enabled, r.Start, r.Next, r.Missed, r.Token = false, 0, 0, 0, ""
 		sec.Rotation, sec.Changed = &r, InstantOf(c.Now)
 		s.secrets.Put(tx, secretKey(sec), sec)
 		if j, ok := s.jobs.Get(tx.Snap, jobKey(sec)); ok {

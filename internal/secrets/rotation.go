@@ -30,6 +30,10 @@ type Rotation struct {
 	// Token is the ClientRequestToken of the last RotateSecret, so that its repeat is
 	// recognised.
 	Token string `cbor:"8,keyasint,omitempty"`
+	// Missed is the end of the window in which the schedule began a rotation that has not
+	// succeeded since, the first such window when there were several. It may lie ahead; it
+	// is zero when none was missed. Formats 1 to 3 have none.
+	Missed Instant `cbor:"9,keyasint,omitempty"`
 }
 
 // RotationRules are the rules as they were given; package schedule reads them.
@@ -227,7 +231,8 @@ func historyKey(sec *Secret) store.Key {
 // attachRotation attaches the tables of rotations.
 func (s *Service) attachRotation(st *store.Store) {
 	s.jobs = store.NewTable(st, store.TableSpec[RotationJob]{
-		Name: "rotation-job", Format: jobFormat, Child: true,
+		Name: "rotation-job", Format: jobFormat, Child: true, Vanishes: true,
+		Quiet: func(*RotationJob) bool { return true }, // claims are bookkeeping
 		Indexes: []store.Index[RotationJob]{
 			{Name: indexRotating, Keys: func(j *RotationJob, emit func(string)) {
 				if at := j.due(); at != 0 {
@@ -238,6 +243,7 @@ func (s *Service) attachRotation(st *store.Store) {
 	})
 	s.histories = store.NewTable(st, store.TableSpec[RotationHistory]{
 		Name: "rotation-history", Format: historyFormat, Child: true, InlineLimit: historyInlineBytes,
+		Quiet: func(*RotationHistory) bool { return true },
 	})
 }
 
@@ -383,6 +389,7 @@ func (s *Service) noteValue(tx *store.Tx, sec *Secret, before *Secret, now time.
 		r := *sec.Rotation
 		if r.Enabled && !sec.pending(is.ID) {
 			r.rotated(sec.UID, now)
+			r.Missed = 0
 			sec.Rotation = &r
 		}
 	}

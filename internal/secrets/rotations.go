@@ -97,6 +97,9 @@ func (r *Rotations) begin(ctx context.Context, now time.Time, key store.Key) err
 		// Unless it succeeds before, the next window tries again.
 		window := rot.Next
 		rot.rotated(sec.UID, now)
+		if rot.Missed == 0 {
+			rot.Missed = window
+		}
 		sec.Rotation = &rot
 		held, running := s.jobs.Get(tx.Snap, jobKey(sec))
 		switch {
@@ -421,7 +424,7 @@ func (s *Service) succeed(ctx context.Context, tx *store.Tx, sec *Secret, j *Rot
 	emit(rotationEvent(sec, j, eventRotationSucceeded, ""))
 	if sec.Rotation != nil {
 		r := *sec.Rotation
-		r.Last = InstantOf(now)
+		r.Last, r.Missed = InstantOf(now), 0
 		// One that the schedule began counts from the opening of its window, as was planned
 		// when it began.
 		if r.Enabled && InstantOf(now) > j.Window {

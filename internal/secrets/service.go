@@ -104,7 +104,7 @@ type Service struct {
 }
 
 const (
-	secretFormat = 3 // 1 knew no former keys of a version, 2 no rotation
+	secretFormat = 4 // 1 knew no former keys of a version, 2 no rotation, 3 no missed one
 	nameFormat   = 1
 	valueFormat  = 2 // likewise
 	accessFormat = 1
@@ -144,6 +144,8 @@ func New(cfg Config) *Service {
 	}
 	s.secrets = store.NewTable(cfg.Store, store.TableSpec[Secret]{
 		Name: "secret", Format: secretFormat,
+		// That a window of a schedule has come and gone is no event.
+		Quiet: func(r *Secret) bool { return r.Rotation != nil },
 		Indexes: []store.Index[Secret]{
 			{Name: indexName, Keys: func(r *Secret, emit func(string)) { emit(nameKey(r.scope(), r.Name)) }},
 			{Name: indexCreated, Keys: func(r *Secret, emit func(string)) { emit(timeKey(r.scope(), r.Created, r.UID)) }},
@@ -176,7 +178,8 @@ func New(cfg Config) *Service {
 		Name: "secret-value", Format: valueFormat, Child: true, InlineLimit: inlineValueBytes,
 	})
 	s.access = store.NewTable(cfg.Store, store.TableSpec[LastAccess]{
-		Name: "secret-access", Format: accessFormat,
+		Name: "secret-access", Format: accessFormat, Vanishes: true,
+		Quiet: func(*LastAccess) bool { return true },
 		Indexes: []store.Index[LastAccess]{
 			{Name: indexAccessed, Keys: func(r *LastAccess, emit func(string)) {
 				emit(timeKey(scopeOf(r.Account, r.Region), Instant(r.Day), r.UID))

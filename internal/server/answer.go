@@ -43,13 +43,26 @@ func (x *exchange) answer(op *api.Operation, out any) {
 
 // refuse answers a request that has no verified principal, and counts it.
 func (x *exchange) refuse(reason string, op *api.Operation, err *api.Error) {
+	x.count(reason, err)
+	x.answerError(op, err, true)
+}
+
+// count counts a request that nobody vouches for, and logs a sample.
+func (x *exchange) count(reason string, err *api.Error) {
 	x.s.metrics.refused(reason)
 	source := x.s.proxies.source(x.r)
 	if n, ok := x.s.sample.take(source); ok {
 		x.s.cfg.Logger.Warn("request refused", "reason", reason, "code", err.Code.Name, "source", source,
 			"request", x.id, "not_logged_before", n)
 	}
-	x.answerError(op, err, true)
+}
+
+// logFault logs an error of ours. Every request can meet the same one, those of
+// strangers, too, so it is a sample.
+func (x *exchange) logFault(msg string, err error) {
+	if n, ok := x.s.faults.take(msg); ok {
+		x.s.cfg.Logger.Error(msg, "operation", x.op.Name, "request", x.id, "error", err.Error(), "not_logged_before", n)
+	}
 }
 
 // fail answers what went wrong on our side before an operation could run.

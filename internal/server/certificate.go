@@ -119,3 +119,6 @@ func (c *Certificate) read() (*tls.Certificate, error) {
 	}
 	return &pair, nil
 }
+
+// NotAfter is when the certificate that is served ends.
+func (c *Certificate) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }

@@ -33,3 +33,10 @@ func DeriveMany(n int) (kept int, err error) {
 	}
 	return kept, nil
 }
+
+// Sources is how many sources of refused requests are told apart at the moment.
+func Sources(s *Server) int {
+	s.sample.mu.Lock()
+	defer s.sample.mu.Unlock()
+	return len(s.sample.sources)
+}

@@ -68,10 +68,14 @@ type Limits struct {
 	HeaderBytes   int           // 64 KiB
 	HeaderTimeout time.Duration // to receive the header: 10 s
 	ReadTimeout   time.Duration // to receive header and body: 30 s
-	CallTimeout   time.Duration // for the operation: 30 s
-	SlowTimeout   time.Duration // for one that waits for a customer's program: 16 min
-	WriteTimeout  time.Duration // from header to the end of the answer: 75 s
-	IdleTimeout   time.Duration // between two requests: 2 min
+	// Refusals are how many requests of one source in ten seconds may turn out to be
+	// nobody's before most of its further ones are refused unread; a source that sends
+	// verified requests as well is spared. 1000.
+	Refusals     int
+	CallTimeout  time.Duration // for the operation: 30 s
+	SlowTimeout  time.Duration // for one that waits for a customer's program: 16 min
+	WriteTimeout time.Duration // from header to the end of the answer: 75 s
+	IdleTimeout  time.Duration // between two requests: 2 min
 }
 
 func (l *Limits) fill() {
@@ -99,6 +103,9 @@ func (l *Limits) fill() {
 	if l.MemoryBytes <= 0 {
 		l.MemoryBytes = 256 << 20
 	}
+	if l.Refusals <= 0 {
+		l.Refusals = 1000
+	}
 	if l.Connections <= 0 {
 		l.Connections = min(8192, maxOpenFiles()/2)
 	}
@@ -113,6 +120,7 @@ type Server struct {
 	memory  memory
 	metrics *Metrics
 	sample  sampler
+	faults  sampler // of errors of ours that strangers can cause at will
 }
 
 // New builds the edge. It opens nothing.
@@ -123,6 +131,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.Limits.fill()
 	s := &Server{cfg: cfg, metrics: newMetrics(), memory: memory{limit: cfg.Limits.MemoryBytes}}
+	s.sample.refusals = cfg.Limits.Refusals
 	var err error
 	if s.hosts, err = newHostRules(cfg.Hosts); err != nil {
 		return nil, err
@@ -145,6 +154,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !x.reserve(requestBytes, s.memory.limit) {
 		endConnection(w, r)
 		ref := overloaded()
+		x.refuse(ref.reason, nil, ref.err)
+		return
+	}
+	if s.sample.excessive(s.proxies.source(r)) {
+		ref := throttled()
 		x.refuse(ref.reason, nil, ref.err)
 		return
 	}
@@ -187,7 +201,7 @@ func (x *exchange) serve() {
 	id, failure, err := s.cfg.Verify(ctx, op, x.r, sha256.Sum256(body.b))
 	switch {
 	case err != nil:
-		s.cfg.Logger.Error("request not verified", "operation", op.Name, "request", x.id, "error", err.Error())
+		x.logFault("request not verified", err)
 		x.fail(internal(op))
 		return
 	case failure != nil:
@@ -196,10 +210,13 @@ func (x *exchange) serve() {
 	}
 
 	c := s.newCall(x, op, id)
+	if c.Caller.Type != call.Anonymous {
+		s.sample.verified(c.SourceIP)
+	}
 	in, aerr := wire.DecodeRequest(op, x.r, input)
 	if aerr != nil {
 		if err := s.cfg.Refused(ctx, c, aerr); err != nil {
-			s.cfg.Logger.Error("refusal not recorded", "operation", op.Name, "request", x.id, "error", err.Error())
+			x.logFault("refusal not recorded", err)
 			aerr = internal(op)
 		}
 		x.answerError(op, aerr, true)
@@ -217,6 +234,9 @@ func (x *exchange) serve() {
 		if !ok {
 			s.cfg.Logger.Error("operation failed", "operation", op.Name, "request", x.id, "error", err.Error())
 			aerr = internal(op)
+		}
+		if c.Caller.Type == call.Anonymous {
+			x.count("anonymous", aerr)
 		}
 		x.answerError(op, aerr, false)
 		return

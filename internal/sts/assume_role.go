@@ -32,6 +32,9 @@ func (s *Service) AssumeRole(ctx context.Context, c *call.Call, in *stsapi.Assum
 	var role *iam.Role
 	err = s.store.View(ctx, func(v *store.Snap) error {
 		role = s.role(v, w.role)
+		if role != nil {
+			c.NoteOwned(role.Account, roleType, role.ARN())
+		}
 		for _, ck := range w.checks(v, role, "sts:AssumeRole") {
 			if err := c.Authorize(ctx, ck); err != nil {
 				return err

@@ -3,6 +3,7 @@ package sts_test
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -176,11 +177,28 @@ func TestAssumeRoleDecides(t *testing.T) {
 			if got := told(err); got != want {
 				t.Errorf("error\n %s, want\n %s", got, want)
 			}
+			all := b.lines(t, "AssumeRole")
 			if want == "" {
+				if caller.Account == account {
+					return
+				}
+				// Recorded in both accounts, with an id in common.
+				shared := regexp.MustCompile(`"sharedEventID":"[^"]+"`)
+				own, theirs := all[len(all)-2].raw, all[len(all)-1].raw
+				if id := shared.FindString(own); id == "" || id != shared.FindString(theirs) ||
+					!strings.Contains(theirs, `"type":"AWSAccount"`) || !strings.Contains(theirs, `"recipientAccountId":"`+account+`"`) {
+					t.Errorf("records in both accounts:\n%s\n%s", own, theirs)
+				}
 				return
 			}
-			all := b.lines(t, "AssumeRole")
-			if last := all[len(all)-1]; last.ErrorCode != "AccessDenied" || !strings.Contains(last.raw, `"reason"`) {
+			last := all[len(all)-1]
+			if caller.Account != account { // the account of the role has a record of its own
+				if !strings.Contains(last.raw, `"recipientAccountId":"`+account+`"`) || strings.Contains(last.raw, `"reason"`) {
+					t.Errorf("record for the account of the role: %s", last.raw)
+				}
+				last = all[len(all)-2]
+			}
+			if last.ErrorCode != "AccessDenied" || !strings.Contains(last.raw, `"reason"`) {
 				t.Errorf("record of the denial: %s", last.raw)
 			}
 		})

@@ -243,6 +243,9 @@ func (s *Service) fit(v *store.Snap, w *wish, r *iam.Role) error {
 	return nil
 }
 
+// roleType is CloudTrail's name for roles among the resources of a record.
+const roleType = "AWS::IAM::Role"
+
 // assume makes the session and notes the role, whose account it tells, in the record.
 func (s *Service) assume(c *call.Call, w *wish, r *iam.Role) (*stsapi.Credentials, *stsapi.AssumedRoleUser, error) {
 	session := &iam.Session{
@@ -257,7 +260,7 @@ func (s *Service) assume(c *call.Call, w *wish, r *iam.Role) (*stsapi.Credential
 	if err != nil {
 		return nil, nil, err
 	}
-	c.NoteResource(r.Account, "AWS::IAM::Role", r.ARN())
+	c.NoteResource(r.Account, roleType, r.ARN())
 	return credentials, &stsapi.AssumedRoleUser{AssumedRoleId: r.UID + ":" + w.session, Arn: r.SessionARN(w.session)}, nil
 }
 

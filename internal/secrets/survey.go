@@ -1,0 +1,87 @@
+package secrets
+
+import (
+	"time"
+
+	"arca/internal/kms"
+	"arca/internal/store"
+)
+
+// Survey is how those read secrets who keep something derived from all of them, over all
+// accounts: it walks them in bounded pieces and tells which have changed since. It gives
+// no values and asks nobody for permission, so it is for the server itself and for
+// operations that have authorised their caller.
+type Survey struct {
+	secrets *Service
+	changed *store.Feed[Secret]
+	read    *store.Feed[LastAccess]
+}
+
+// NewSurvey begins to collect changes for Changed. A service has at most one survey; the
+// store need not be open yet.
+func NewSurvey(s *Service) *Survey {
+	return &Survey{secrets: s, changed: s.secrets.Follow(), read: s.access.Follow()}
+}
+
+// Walk visits secrets ordered by account, region and name, from a place on, while fn
+// returns true. "" is the place before all, PlaceOf(account) that before the secrets of an
+// account; the place of an earlier visit is that of the same secret, if it is still there.
+// The records are shared and must not be modified.
+func (y *Survey) Walk(v *store.Snap, from string, fn func(place string, sec *Secret) bool) {
+	y.secrets.secrets.Ascend(v, indexName, from, fn)
+}
+
+// PlaceOf is the place before all secrets of an account.
+func PlaceOf(account string) string { return account + "/" }
+
+// Changed hands over at most limit secrets that have been changed or read since they were
+// last handed over, as the snapshot shows them, and those that are gone. all says that
+// more has changed than could be kept: then every secret is to be looked at again.
+func (y *Survey) Changed(v *store.Snap, limit int) (changed []*Secret, gone []UID, all bool) {
+	written, all := y.changed.Take(v, limit)
+	for _, c := range written {
+		if c.Deleted {
+			gone = append(gone, c.Record.UID)
+			continue
+		}
+		changed = append(changed, c.Record)
+	}
+	read, allRead := y.read.Take(v, max(0, limit-len(written)))
+	for _, c := range read {
+		if sec, ok := y.Secret(v, c.Record.Account, c.Record.Region, c.Record.UID); ok {
+			changed = append(changed, sec)
+		}
+	}
+	return changed, gone, all || allRead
+}
+
+// Secret finds a secret by its identity.
+func (y *Survey) Secret(v *store.Snap, account, region string, uid UID) (*Secret, bool) {
+	return y.secrets.secrets.Get(v, store.Key{Scope: scopeOf(account, region), Parent: uid.String()})
+}
+
+// LastRead is midnight of the day on which a secret was last read, on this node or, as far
+// as they have told it, on others. It is zero for one that never was.
+func (y *Survey) LastRead(v *store.Snap, sec *Secret) time.Time {
+	day := y.secrets.lastDay(v, sec)
+	if day == 0 {
+		return time.Time{}
+	}
+	return Instant(int64(day) * dayMillis).Time()
+}
+
+// KeyARN is the key under which versions of a secret are made now: "" for the account's
+// aws/secretsmanager, and the name that the secret keeps where no key answers to it.
+func (y *Survey) KeyARN(v *store.Snap, sec *Secret) string {
+	if sec.KMSKeyID == "" || sec.KMSKeyID == kms.SecretsManagerAlias {
+		return ""
+	}
+	key, err := y.secrets.kms.Find(v, sec.keyOwner(), sec.KMSKeyID)
+	switch {
+	case err != nil:
+		return sec.KMSKeyID
+	case key == nil || key.IsDefault():
+		return ""
+	}
+	return key.ARN()
+}
