@@ -25,10 +25,12 @@ const (
 type Service struct {
 	Name         string // signing name, e.g. "secretsmanager"
 	TargetPrefix string // JSON 1.1: what stands before the dot in X-Amz-Target
-	Namespace    string // Query: XML namespace of the answers
-	Version      string // API version, e.g. "2017-10-17"
-	Protocol     Protocol
-	EventSource  string // CloudTrail eventSource, e.g. "secretsmanager.amazonaws.com"
+	// Namespace is the XML namespace of answers of the Query protocol. In JSON 1.1 it is
+	// what some clients put before TargetPrefix, with a dot; "" where none do.
+	Namespace   string
+	Version     string // API version, e.g. "2017-10-17"
+	Protocol    Protocol
+	EventSource string // CloudTrail eventSource, e.g. "secretsmanager.amazonaws.com"
 	// ErrorMember is the member that carries the text of an error in JSON: "Message" or,
 	// as KMS has it, "message". Empty is "Message". A code may have its own.
 	ErrorMember string

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -25,6 +26,7 @@ import (
 
 	"arca/internal/api"
 	"arca/internal/api/arcaapi"
+	"arca/internal/api/cloudtrailapi"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
 	"arca/internal/api/lambdaapi"
@@ -34,18 +36,19 @@ import (
 
 // services are all descriptions.
 func services() []*api.Service {
-	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service, kmsapi.Service, lambdaapi.Service}
+	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service, kmsapi.Service, lambdaapi.Service, cloudtrailapi.Service}
 }
 
 // clients are the published clients of the services that have one.
 func clients() map[*api.Service]any {
 	region, creds, retryer := "eu-west-1", aws.AnonymousCredentials{}, aws.NopRetryer{}
 	return map[*api.Service]any{
-		smapi.Service:     secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
-		kmsapi.Service:    kms.New(kms.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
-		iamapi.Service:    iam.New(iam.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
-		lambdaapi.Service: lambda.New(lambda.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
-		stsapi.Service:    sts.New(sts.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		smapi.Service:         secretsmanager.New(secretsmanager.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		kmsapi.Service:        kms.New(kms.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		iamapi.Service:        iam.New(iam.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		lambdaapi.Service:     lambda.New(lambda.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		cloudtrailapi.Service: cloudtrail.New(cloudtrail.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
+		stsapi.Service:        sts.New(sts.Options{Region: region, HTTPClient: noNetwork{}, Credentials: creds, Retryer: retryer}),
 	}
 }
 

@@ -30,11 +30,16 @@ func NewRouter(services ...*api.Service) (*Router, error) {
 		for _, op := range s.Operations {
 			switch s.Protocol {
 			case api.JSON11:
-				target := s.TargetPrefix + "." + op.Name
-				if r.targets[target] != nil {
-					return nil, fmt.Errorf("two operations have the target %s", target)
+				targets := []string{s.TargetPrefix + "." + op.Name}
+				if s.Namespace != "" {
+					targets = append(targets, s.Namespace+"."+targets[0])
 				}
-				r.targets[target] = op
+				for _, target := range targets {
+					if r.targets[target] != nil {
+						return nil, fmt.Errorf("two operations have the target %s", target)
+					}
+					r.targets[target] = op
+				}
 			case api.Query:
 				a := action{s.Version, op.Name}
 				if r.actions[a] != nil {

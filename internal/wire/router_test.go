@@ -10,6 +10,7 @@ import (
 
 	"arca/internal/api"
 	"arca/internal/api/arcaapi"
+	"arca/internal/api/cloudtrailapi"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/lambdaapi"
 	"arca/internal/api/smapi"
@@ -18,7 +19,7 @@ import (
 )
 
 func services() []*api.Service {
-	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service}
+	return []*api.Service{smapi.Service, arcaapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service, cloudtrailapi.Service}
 }
 
 func newRouter(t testing.TB) *wire.Router {
@@ -168,6 +169,25 @@ func TestEveryOperationHasItsRoute(t *testing.T) {
 			if got, _, err := r.Route(req, []byte(body)); err != nil || got != op {
 				t.Errorf("Route(%s) = %v, %v", op.Name, got, err)
 			}
+		}
+	}
+}
+
+// TestTargetWithNamespace: clients of CloudTrail differ in what they call an operation.
+func TestTargetWithNamespace(t *testing.T) {
+	r := newRouter(t)
+	for target, want := range map[string]*api.Operation{
+		"CloudTrail_20131101.LookupEvents":                                    cloudtrailapi.OpLookupEvents,
+		"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents": cloudtrailapi.OpLookupEvents,
+		"com.amazonaws.cloudtrail.v20131101.secretsmanager.GetSecretValue":    nil,
+		"com.amazonaws.CloudTrail_20131101.LookupEvents":                      nil,
+		".CloudTrail_20131101.LookupEvents":                                   nil,
+	} {
+		req := httptest.NewRequest("POST", "/", nil)
+		req.Header.Set(wire.HeaderTarget, target)
+		req.Header.Set("Content-Type", wire.ContentTypeJSON11)
+		if got, _, err := r.Route(req, nil); got != want || (err == nil) != (want != nil) {
+			t.Errorf("Route(%s) = %v, %v", target, got, err)
 		}
 	}
 }

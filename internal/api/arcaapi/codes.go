@@ -18,6 +18,7 @@ var (
 	InvalidRequestException          = &api.Code{Name: "InvalidRequestException", Status: 400}
 	RootKeyException                 = &api.Code{Name: "RootKeyException", Status: 400}
 	BackupExpiredException           = &api.Code{Name: "BackupExpiredException", Status: 400}
+	NotCoveredException              = &api.Code{Name: "NotCoveredException", Status: 400}
 )
 
 // Codes that the service answers with although its model does not list them.

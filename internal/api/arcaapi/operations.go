@@ -18,11 +18,14 @@ var Service = api.NewService(api.Service{
 	EventSource:   "arca",
 	InternalError: InternalServiceError,
 	Operations: []*api.Operation{
+		OpAcknowledgeAuditBreak,
 		OpAdvanceClock,
 		OpBeginBackup,
 		OpCreateAccount,
 		OpCreateRootAccessKey,
 		OpDeleteAccountGuardrail,
+		OpDescribeAuditLog,
+		OpDescribeCompliance,
 		OpDescribeErase,
 		OpDescribeKeyring,
 		OpDescribeRotation,
@@ -32,6 +35,7 @@ var Service = api.NewService(api.Service{
 		OpGetClock,
 		OpListAccounts,
 		OpListRotations,
+		OpProveAuditEvent,
 		OpPutAccountGuardrail,
 		OpReadBackup,
 		OpRehearseRotation,
@@ -39,6 +43,7 @@ var Service = api.NewService(api.Service{
 		OpRollBackRotation,
 		OpRotateKeyring,
 		OpRotateRootKey,
+		OpSearchAuditLog,
 		OpStartErase,
 		OpWhoCan,
 	},
@@ -46,6 +51,12 @@ var Service = api.NewService(api.Service{
 
 // The operations of the service.
 var (
+	OpAcknowledgeAuditBreak = &api.Operation{
+		Name:   "AcknowledgeAuditBreak",
+		Input:  shapeAcknowledgeAuditBreakInput,
+		Output: shapeAcknowledgeAuditBreakOutput,
+		Errors: []*api.Code{NotFoundException, AccessDeniedException, InternalServiceError},
+	}
 	OpAdvanceClock = &api.Operation{
 		Name:   "AdvanceClock",
 		Input:  shapeAdvanceClockInput,
@@ -77,6 +88,20 @@ var (
 		Input:  shapeDeleteAccountGuardrailInput,
 		Output: shapeDeleteAccountGuardrailOutput,
 		Errors: []*api.Code{NotFoundException, AccessDeniedException, InternalServiceError},
+	}
+	OpDescribeAuditLog = &api.Operation{
+		Name:     "DescribeAuditLog",
+		ReadOnly: true,
+		Input:    shapeDescribeAuditLogInput,
+		Output:   shapeDescribeAuditLogOutput,
+		Errors:   []*api.Code{AccessDeniedException, InternalServiceError},
+	}
+	OpDescribeCompliance = &api.Operation{
+		Name:     "DescribeCompliance",
+		ReadOnly: true,
+		Input:    shapeDescribeComplianceInput,
+		Output:   shapeDescribeComplianceOutput,
+		Errors:   []*api.Code{NotFoundException, InvalidParameterException, AccessDeniedException, InternalServiceError},
 	}
 	OpDescribeErase = &api.Operation{
 		Name:     "DescribeErase",
@@ -140,6 +165,13 @@ var (
 		Output:   shapeListRotationsOutput,
 		Errors:   []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
 	}
+	OpProveAuditEvent = &api.Operation{
+		Name:     "ProveAuditEvent",
+		ReadOnly: true,
+		Input:    shapeProveAuditEventInput,
+		Output:   shapeProveAuditEventOutput,
+		Errors:   []*api.Code{NotFoundException, NotCoveredException, InvalidParameterException, InvalidRequestException, AccessDeniedException, InternalServiceError},
+	}
 	OpPutAccountGuardrail = &api.Operation{
 		Name:   "PutAccountGuardrail",
 		Input:  shapePutAccountGuardrailInput,
@@ -183,6 +215,13 @@ var (
 		Input:  shapeRotateRootKeyInput,
 		Output: shapeRotateRootKeyOutput,
 		Errors: []*api.Code{InvalidRequestException, RootKeyException, AccessDeniedException, InternalServiceError},
+	}
+	OpSearchAuditLog = &api.Operation{
+		Name:     "SearchAuditLog",
+		ReadOnly: true,
+		Input:    shapeSearchAuditLogInput,
+		Output:   shapeSearchAuditLogOutput,
+		Errors:   []*api.Code{InvalidParameterException, AccessDeniedException, InternalServiceError},
 	}
 	OpStartErase = &api.Operation{
 		Name:   "StartErase",

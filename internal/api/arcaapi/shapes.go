@@ -9,28 +9,37 @@ import (
 )
 
 var (
-	shapeDurationType       = &api.Shape{Kind: api.String, Name: "DurationType", Min: 1, HasMin: true, Max: 32, HasMax: true}
-	shapeAccountNameType    = &api.Shape{Kind: api.String, Name: "AccountNameType", Min: 1, HasMin: true, Max: 50, HasMax: true}
-	shapeAccountRefType     = &api.Shape{Kind: api.String, Name: "AccountRefType", Min: 1, HasMin: true, Max: 50, HasMax: true}
-	shapePolicyDocumentType = &api.Shape{Kind: api.String, Name: "PolicyDocumentType", Min: 1, HasMin: true, Max: 10240, HasMax: true}
-	shapePrincipalType      = &api.Shape{Kind: api.String, Name: "PrincipalType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
-	shapeActionType         = &api.Shape{Kind: api.String, Name: "ActionType", Min: 3, HasMin: true, Max: 128, HasMax: true}
-	shapeResourceType       = &api.Shape{Kind: api.String, Name: "ResourceType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
-	shapeContextKeyType     = &api.Shape{Kind: api.String, Name: "ContextKeyType", Min: 1, HasMin: true, Max: 256, HasMax: true}
-	shapeContextValueType   = &api.Shape{Kind: api.String, Name: "ContextValueType", Min: 0, HasMin: true, Max: 2048, HasMax: true}
-	shapeDeploymentIdType   = &api.Shape{Kind: api.String, Name: "DeploymentIdType", Min: 8, HasMin: true, Max: 32, HasMax: true}
-	shapeWrappingKeyType    = &api.Shape{Kind: api.Blob, Name: "WrappingKeyType", Min: 32, HasMin: true, Max: 32, HasMax: true, Sensitive: true}
-	shapeWrappingKeyIdType  = &api.Shape{Kind: api.String, Name: "WrappingKeyIdType", Min: 32, HasMin: true, Max: 32, HasMax: true}
-	shapeWrappingParamsType = &api.Shape{Kind: api.Blob, Name: "WrappingParamsType", Min: 1, HasMin: true, Max: 1024, HasMax: true, Sensitive: true}
-	shapeBackupIdType       = &api.Shape{Kind: api.String, Name: "BackupIdType", Min: 32, HasMin: true, Max: 32, HasMax: true}
-	shapeBackupHeaderType   = &api.Shape{Kind: api.Blob, Name: "BackupHeaderType", Min: 1, HasMin: true, Max: 17472, HasMax: true, Sensitive: true}
-	shapeBackupCursorType   = &api.Shape{Kind: api.String, Name: "BackupCursorType", Min: 1, HasMin: true, Max: 4096, HasMax: true, Sensitive: true}
-	shapeBackupFrameType    = &api.Shape{Kind: api.Blob, Name: "BackupFrameType", Sensitive: true}
-	shapeSecretIdType       = &api.Shape{Kind: api.String, Name: "SecretIdType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
-	shapeRequestTokenType   = &api.Shape{Kind: api.String, Name: "RequestTokenType", Min: 32, HasMin: true, Max: 64, HasMax: true}
-	shapePageSizeType       = &api.Shape{Kind: api.Integer, Name: "PageSizeType", Min: 1, HasMin: true, Max: 100, HasMax: true}
-	shapeNextTokenType      = &api.Shape{Kind: api.String, Name: "NextTokenType", Min: 1, HasMin: true, Max: 4096, HasMax: true}
-	shapeAccount            = &api.Shape{Kind: api.Structure, Name: "Account", Type: reflect.TypeFor[Account](), Fields: []api.Field{
+	shapeDurationType        = &api.Shape{Kind: api.String, Name: "DurationType", Min: 1, HasMin: true, Max: 32, HasMax: true}
+	shapeAccountNameType     = &api.Shape{Kind: api.String, Name: "AccountNameType", Min: 1, HasMin: true, Max: 50, HasMax: true}
+	shapeAccountRefType      = &api.Shape{Kind: api.String, Name: "AccountRefType", Min: 1, HasMin: true, Max: 50, HasMax: true}
+	shapePolicyDocumentType  = &api.Shape{Kind: api.String, Name: "PolicyDocumentType", Min: 1, HasMin: true, Max: 10240, HasMax: true}
+	shapePrincipalType       = &api.Shape{Kind: api.String, Name: "PrincipalType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeActionType          = &api.Shape{Kind: api.String, Name: "ActionType", Min: 3, HasMin: true, Max: 128, HasMax: true}
+	shapeResourceType        = &api.Shape{Kind: api.String, Name: "ResourceType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeContextKeyType      = &api.Shape{Kind: api.String, Name: "ContextKeyType", Min: 1, HasMin: true, Max: 256, HasMax: true}
+	shapeContextValueType    = &api.Shape{Kind: api.String, Name: "ContextValueType", Min: 0, HasMin: true, Max: 2048, HasMax: true}
+	shapeDeploymentIdType    = &api.Shape{Kind: api.String, Name: "DeploymentIdType", Min: 8, HasMin: true, Max: 32, HasMax: true}
+	shapeWrappingKeyType     = &api.Shape{Kind: api.Blob, Name: "WrappingKeyType", Min: 32, HasMin: true, Max: 32, HasMax: true, Sensitive: true}
+	shapeWrappingKeyIdType   = &api.Shape{Kind: api.String, Name: "WrappingKeyIdType", Min: 32, HasMin: true, Max: 32, HasMax: true}
+	shapeWrappingParamsType  = &api.Shape{Kind: api.Blob, Name: "WrappingParamsType", Min: 1, HasMin: true, Max: 1024, HasMax: true, Sensitive: true}
+	shapeBackupIdType        = &api.Shape{Kind: api.String, Name: "BackupIdType", Min: 32, HasMin: true, Max: 32, HasMax: true}
+	shapeBackupHeaderType    = &api.Shape{Kind: api.Blob, Name: "BackupHeaderType", Min: 1, HasMin: true, Max: 17472, HasMax: true, Sensitive: true}
+	shapeBackupCursorType    = &api.Shape{Kind: api.String, Name: "BackupCursorType", Min: 1, HasMin: true, Max: 4096, HasMax: true, Sensitive: true}
+	shapeBackupFrameType     = &api.Shape{Kind: api.Blob, Name: "BackupFrameType", Sensitive: true}
+	shapeSecretIdType        = &api.Shape{Kind: api.String, Name: "SecretIdType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeRequestTokenType    = &api.Shape{Kind: api.String, Name: "RequestTokenType", Min: 32, HasMin: true, Max: 64, HasMax: true}
+	shapePageSizeType        = &api.Shape{Kind: api.Integer, Name: "PageSizeType", Min: 1, HasMin: true, Max: 100, HasMax: true}
+	shapeNextTokenType       = &api.Shape{Kind: api.String, Name: "NextTokenType", Min: 1, HasMin: true, Max: 4096, HasMax: true}
+	shapeAuditAccountType    = &api.Shape{Kind: api.String, Name: "AuditAccountType", Min: 1, HasMin: true, Max: 12, HasMax: true}
+	shapeAuditTextType       = &api.Shape{Kind: api.String, Name: "AuditTextType", Min: 1, HasMin: true, Max: 256, HasMax: true}
+	shapeAuditNameType       = &api.Shape{Kind: api.String, Name: "AuditNameType", Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeAuditPageSizeType   = &api.Shape{Kind: api.Integer, Name: "AuditPageSizeType", Min: 1, HasMin: true, Max: 1000, HasMax: true}
+	shapeAuditNodeType       = &api.Shape{Kind: api.String, Name: "AuditNodeType", Min: 1, HasMin: true, Max: 128, HasMax: true}
+	shapeCheckpointType      = &api.Shape{Kind: api.String, Name: "CheckpointType", Min: 1, HasMin: true, Max: 65536, HasMax: true}
+	shapeRuleNameType        = &api.Shape{Kind: api.String, Name: "RuleNameType", Min: 1, HasMin: true, Max: 128, HasMax: true}
+	shapeComplianceTypeType  = &api.Shape{Kind: api.String, Name: "ComplianceTypeType", Min: 1, HasMin: true, Max: 32, HasMax: true}
+	shapeAcknowledgementType = &api.Shape{Kind: api.String, Name: "AcknowledgementType", Min: 1, HasMin: true, Max: 512, HasMax: true}
+	shapeAccount             = &api.Shape{Kind: api.Structure, Name: "Account", Type: reflect.TypeFor[Account](), Fields: []api.Field{
 		{Name: "AccountId", Index: 0, Shape: shapeString},
 		{Name: "Name", Index: 1, Shape: shapeString},
 		{Name: "CreatedDate", Index: 2, Shape: shapeTimestamp},
@@ -123,15 +132,66 @@ var (
 		{Name: "Problem", Index: 7, Shape: shapeString},
 		{Name: "Remains", Index: 8, Shape: shapeString},
 	}}
-	shapeString             = &api.Shape{Kind: api.String, Name: "String"}
-	shapeTimestamp          = &api.Shape{Kind: api.Timestamp, Name: "Timestamp"}
-	shapeBoolean            = &api.Shape{Kind: api.Boolean, Name: "Boolean"}
-	shapeContextEntryValues = &api.Shape{Kind: api.List, Name: "ContextEntryValues", Elem: shapeContextValueType, Min: 0, HasMin: true, Max: 50, HasMax: true}
-	shapeInteger            = &api.Shape{Kind: api.Integer, Name: "Integer"}
-	shapeFormerRootKeyList  = &api.Shape{Kind: api.List, Name: "FormerRootKeyList", Elem: shapeFormerRootKey}
-	shapeLong               = &api.Shape{Kind: api.Long, Name: "Long"}
-	shapeRotationStepList   = &api.Shape{Kind: api.List, Name: "RotationStepList", Elem: shapeRotationStep}
-	shapeAdvanceClockInput  = &api.Shape{Kind: api.Structure, Name: "AdvanceClockInput", Type: reflect.TypeFor[AdvanceClockInput](), Fields: []api.Field{
+	shapeFormerAuditLog = &api.Shape{Kind: api.Structure, Name: "FormerAuditLog", Type: reflect.TypeFor[FormerAuditLog](), Fields: []api.Field{
+		{Name: "Origin", Index: 0, Shape: shapeString},
+		{Name: "Size", Index: 1, Shape: shapeLong},
+		{Name: "RootHash", Index: 2, Shape: shapeBlob},
+		{Name: "Reason", Index: 3, Shape: shapeString},
+		{Name: "EndedDate", Index: 4, Shape: shapeTimestamp},
+		{Name: "Directory", Index: 5, Shape: shapeString},
+		{Name: "AcknowledgedDate", Index: 6, Shape: shapeTimestamp},
+	}}
+	shapeAuditHead = &api.Shape{Kind: api.Structure, Name: "AuditHead", Type: reflect.TypeFor[AuditHead](), Fields: []api.Field{
+		{Name: "Node", Index: 0, Shape: shapeString},
+		{Name: "Origin", Index: 1, Shape: shapeString},
+		{Name: "VerifierKey", Index: 2, Shape: shapeString},
+		{Name: "Size", Index: 3, Shape: shapeLong},
+		{Name: "RootHash", Index: 4, Shape: shapeBlob},
+		{Name: "Checkpoint", Index: 5, Shape: shapeString},
+		{Name: "CheckpointDate", Index: 6, Shape: shapeTimestamp},
+		{Name: "Former", Index: 7, Shape: shapeFormerAuditLogList},
+	}}
+	shapeAuditEvent = &api.Shape{Kind: api.Structure, Name: "AuditEvent", Type: reflect.TypeFor[AuditEvent](), Fields: []api.Field{
+		{Name: "Node", Index: 0, Shape: shapeString},
+		{Name: "Line", Index: 1, Shape: shapeLong},
+		{Name: "Record", Index: 2, Shape: shapeString},
+	}}
+	shapeComplianceResult = &api.Shape{Kind: api.Structure, Name: "ComplianceResult", Type: reflect.TypeFor[ComplianceResult](), Fields: []api.Field{
+		{Name: "RuleName", Index: 0, Shape: shapeString},
+		{Name: "ResourceType", Index: 1, Shape: shapeString},
+		{Name: "ResourceId", Index: 2, Shape: shapeString},
+		{Name: "ResourceName", Index: 3, Shape: shapeString},
+		{Name: "AccountId", Index: 4, Shape: shapeString},
+		{Name: "Region", Index: 5, Shape: shapeString},
+		{Name: "ComplianceType", Index: 6, Shape: shapeString},
+		{Name: "Annotation", Index: 7, Shape: shapeString},
+	}}
+	shapeComplianceRule = &api.Shape{Kind: api.Structure, Name: "ComplianceRule", Type: reflect.TypeFor[ComplianceRule](), Fields: []api.Field{
+		{Name: "RuleName", Index: 0, Shape: shapeString},
+		{Name: "InputParameters", Index: 1, Shape: shapeComplianceRuleInputParameters},
+		{Name: "Compliant", Index: 2, Shape: shapeLong},
+		{Name: "NonCompliant", Index: 3, Shape: shapeLong},
+		{Name: "NotApplicable", Index: 4, Shape: shapeLong},
+	}}
+	shapeString                        = &api.Shape{Kind: api.String, Name: "String"}
+	shapeTimestamp                     = &api.Shape{Kind: api.Timestamp, Name: "Timestamp"}
+	shapeBoolean                       = &api.Shape{Kind: api.Boolean, Name: "Boolean"}
+	shapeContextEntryValues            = &api.Shape{Kind: api.List, Name: "ContextEntryValues", Elem: shapeContextValueType, Min: 0, HasMin: true, Max: 50, HasMax: true}
+	shapeInteger                       = &api.Shape{Kind: api.Integer, Name: "Integer"}
+	shapeFormerRootKeyList             = &api.Shape{Kind: api.List, Name: "FormerRootKeyList", Elem: shapeFormerRootKey}
+	shapeLong                          = &api.Shape{Kind: api.Long, Name: "Long"}
+	shapeRotationStepList              = &api.Shape{Kind: api.List, Name: "RotationStepList", Elem: shapeRotationStep}
+	shapeBlob                          = &api.Shape{Kind: api.Blob, Name: "Blob"}
+	shapeFormerAuditLogList            = &api.Shape{Kind: api.List, Name: "FormerAuditLogList", Elem: shapeFormerAuditLog}
+	shapeComplianceRuleInputParameters = &api.Shape{Kind: api.Map, Name: "ComplianceRuleInputParameters", Key: shapeString, Elem: shapeString}
+	shapeAcknowledgeAuditBreakInput    = &api.Shape{Kind: api.Structure, Name: "AcknowledgeAuditBreakInput", Type: reflect.TypeFor[AcknowledgeAuditBreakInput](), Fields: []api.Field{
+		{Name: "Node", Index: 0, Shape: shapeAuditNodeType, Required: true},
+		{Name: "Reason", Index: 1, Shape: shapeAcknowledgementType},
+	}}
+	shapeAcknowledgeAuditBreakOutput = &api.Shape{Kind: api.Structure, Name: "AcknowledgeAuditBreakOutput", Type: reflect.TypeFor[AcknowledgeAuditBreakOutput](), Fields: []api.Field{
+		{Name: "Acknowledged", Index: 0, Shape: shapeInteger},
+	}}
+	shapeAdvanceClockInput = &api.Shape{Kind: api.Structure, Name: "AdvanceClockInput", Type: reflect.TypeFor[AdvanceClockInput](), Fields: []api.Field{
 		{Name: "Duration", Index: 0, Shape: shapeDurationType, Required: true},
 	}}
 	shapeAdvanceClockOutput = &api.Shape{Kind: api.Structure, Name: "AdvanceClockOutput", Type: reflect.TypeFor[AdvanceClockOutput](), Fields: []api.Field{
@@ -172,8 +232,34 @@ var (
 		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
 	}}
 	shapeDeleteAccountGuardrailOutput = &api.Shape{Kind: api.Structure, Name: "DeleteAccountGuardrailOutput", Type: reflect.TypeFor[DeleteAccountGuardrailOutput]()}
-	shapeDescribeEraseInput           = &api.Shape{Kind: api.Structure, Name: "DescribeEraseInput", Type: reflect.TypeFor[DescribeEraseInput]()}
-	shapeDescribeEraseOutput          = &api.Shape{Kind: api.Structure, Name: "DescribeEraseOutput", Type: reflect.TypeFor[DescribeEraseOutput](), Fields: []api.Field{
+	shapeDescribeAuditLogInput        = &api.Shape{Kind: api.Structure, Name: "DescribeAuditLogInput", Type: reflect.TypeFor[DescribeAuditLogInput]()}
+	shapeAuditHeadList                = &api.Shape{Kind: api.List, Name: "AuditHeadList", Elem: shapeAuditHead}
+	shapeDescribeAuditLogOutput       = &api.Shape{Kind: api.Structure, Name: "DescribeAuditLogOutput", Type: reflect.TypeFor[DescribeAuditLogOutput](), Fields: []api.Field{
+		{Name: "Node", Index: 0, Shape: shapeString},
+		{Name: "Directory", Index: 1, Shape: shapeString},
+		{Name: "Size", Index: 2, Shape: shapeLong},
+		{Name: "Checkpoint", Index: 3, Shape: shapeString},
+		{Name: "VerifierKey", Index: 4, Shape: shapeString},
+		{Name: "Heads", Index: 5, Shape: shapeAuditHeadList},
+	}}
+	shapeDescribeComplianceInput = &api.Shape{Kind: api.Structure, Name: "DescribeComplianceInput", Type: reflect.TypeFor[DescribeComplianceInput](), Fields: []api.Field{
+		{Name: "Account", Index: 0, Shape: shapeAccountRefType},
+		{Name: "Region", Index: 1, Shape: shapeAuditTextType},
+		{Name: "RuleName", Index: 2, Shape: shapeRuleNameType},
+		{Name: "ComplianceType", Index: 3, Shape: shapeComplianceTypeType},
+		{Name: "MaxResults", Index: 4, Shape: shapeAuditPageSizeType},
+		{Name: "NextToken", Index: 5, Shape: shapeNextTokenType},
+	}}
+	shapeComplianceResultList     = &api.Shape{Kind: api.List, Name: "ComplianceResultList", Elem: shapeComplianceResult}
+	shapeComplianceRuleList       = &api.Shape{Kind: api.List, Name: "ComplianceRuleList", Elem: shapeComplianceRule}
+	shapeDescribeComplianceOutput = &api.Shape{Kind: api.Structure, Name: "DescribeComplianceOutput", Type: reflect.TypeFor[DescribeComplianceOutput](), Fields: []api.Field{
+		{Name: "Results", Index: 0, Shape: shapeComplianceResultList},
+		{Name: "Rules", Index: 1, Shape: shapeComplianceRuleList},
+		{Name: "CountsComplete", Index: 2, Shape: shapeBoolean},
+		{Name: "NextToken", Index: 3, Shape: shapeString},
+	}}
+	shapeDescribeEraseInput  = &api.Shape{Kind: api.Structure, Name: "DescribeEraseInput", Type: reflect.TypeFor[DescribeEraseInput]()}
+	shapeDescribeEraseOutput = &api.Shape{Kind: api.Structure, Name: "DescribeEraseOutput", Type: reflect.TypeFor[DescribeEraseOutput](), Fields: []api.Field{
 		{Name: "DeploymentId", Index: 0, Shape: shapeString},
 		{Name: "RootKey", Index: 1, Shape: shapeRootKey},
 		{Name: "CannotDestroy", Index: 2, Shape: shapeString},
@@ -253,6 +339,17 @@ var (
 		{Name: "Rotations", Index: 0, Shape: shapeRotationSummaryList},
 		{Name: "NextToken", Index: 1, Shape: shapeString},
 	}}
+	shapeProveAuditEventInput = &api.Shape{Kind: api.Structure, Name: "ProveAuditEventInput", Type: reflect.TypeFor[ProveAuditEventInput](), Fields: []api.Field{
+		{Name: "EventId", Index: 0, Shape: shapeAuditTextType, Required: true},
+		{Name: "Checkpoint", Index: 1, Shape: shapeCheckpointType},
+	}}
+	shapeProveAuditEventOutput = &api.Shape{Kind: api.Structure, Name: "ProveAuditEventOutput", Type: reflect.TypeFor[ProveAuditEventOutput](), Fields: []api.Field{
+		{Name: "Node", Index: 0, Shape: shapeString},
+		{Name: "Line", Index: 1, Shape: shapeLong},
+		{Name: "Record", Index: 2, Shape: shapeString},
+		{Name: "Proof", Index: 3, Shape: shapeString},
+		{Name: "VerifierKey", Index: 4, Shape: shapeString},
+	}}
 	shapePutAccountGuardrailInput = &api.Shape{Kind: api.Structure, Name: "PutAccountGuardrailInput", Type: reflect.TypeFor[PutAccountGuardrailInput](), Fields: []api.Field{
 		{Name: "Account", Index: 0, Shape: shapeAccountRefType, Required: true},
 		{Name: "PolicyDocument", Index: 1, Shape: shapePolicyDocumentType, Required: true},
@@ -304,6 +401,34 @@ var (
 	shapeRotateRootKeyInput  = &api.Shape{Kind: api.Structure, Name: "RotateRootKeyInput", Type: reflect.TypeFor[RotateRootKeyInput]()}
 	shapeRotateRootKeyOutput = &api.Shape{Kind: api.Structure, Name: "RotateRootKeyOutput", Type: reflect.TypeFor[RotateRootKeyOutput](), Fields: []api.Field{
 		{Name: "RootKey", Index: 0, Shape: shapeRootKey},
+	}}
+	shapeSearchAuditLogInput = &api.Shape{Kind: api.Structure, Name: "SearchAuditLogInput", Type: reflect.TypeFor[SearchAuditLogInput](), Fields: []api.Field{
+		{Name: "Account", Index: 0, Shape: shapeAuditAccountType},
+		{Name: "Region", Index: 1, Shape: shapeAuditTextType},
+		{Name: "StartTime", Index: 2, Shape: shapeTimestamp},
+		{Name: "EndTime", Index: 3, Shape: shapeTimestamp},
+		{Name: "EventId", Index: 4, Shape: shapeAuditTextType},
+		{Name: "EventName", Index: 5, Shape: shapeAuditTextType},
+		{Name: "EventSource", Index: 6, Shape: shapeAuditTextType},
+		{Name: "UserName", Index: 7, Shape: shapeAuditTextType},
+		{Name: "Principal", Index: 8, Shape: shapeAuditNameType},
+		{Name: "AccessKeyId", Index: 9, Shape: shapeAuditTextType},
+		{Name: "ResourceType", Index: 10, Shape: shapeAuditTextType},
+		{Name: "Resource", Index: 11, Shape: shapeAuditNameType},
+		{Name: "ReadOnly", Index: 12, Shape: shapeBoolean},
+		{Name: "ErrorCode", Index: 13, Shape: shapeAuditTextType},
+		{Name: "SourceIpAddress", Index: 14, Shape: shapeAuditTextType},
+		{Name: "Text", Index: 15, Shape: shapeAuditNameType},
+		{Name: "Failed", Index: 16, Shape: shapeBoolean},
+		{Name: "OldestFirst", Index: 17, Shape: shapeBoolean},
+		{Name: "Follow", Index: 18, Shape: shapeBoolean},
+		{Name: "MaxResults", Index: 19, Shape: shapeAuditPageSizeType},
+		{Name: "NextToken", Index: 20, Shape: shapeNextTokenType},
+	}}
+	shapeAuditEventList       = &api.Shape{Kind: api.List, Name: "AuditEventList", Elem: shapeAuditEvent}
+	shapeSearchAuditLogOutput = &api.Shape{Kind: api.Structure, Name: "SearchAuditLogOutput", Type: reflect.TypeFor[SearchAuditLogOutput](), Fields: []api.Field{
+		{Name: "Events", Index: 0, Shape: shapeAuditEventList},
+		{Name: "NextToken", Index: 1, Shape: shapeString},
 	}}
 	shapeStartEraseInput = &api.Shape{Kind: api.Structure, Name: "StartEraseInput", Type: reflect.TypeFor[StartEraseInput](), Fields: []api.Field{
 		{Name: "DeploymentId", Index: 0, Shape: shapeDeploymentIdType, Required: true},

@@ -123,6 +123,68 @@ type Erasure struct {
 	Remains      *string
 }
 
+// FormerAuditLog is the structure of that name in the service's model.
+type FormerAuditLog struct {
+	Origin           *string
+	Size             *int64
+	RootHash         []byte
+	Reason           *string
+	EndedDate        *time.Time
+	Directory        *string
+	AcknowledgedDate *time.Time
+}
+
+// AuditHead is the structure of that name in the service's model.
+type AuditHead struct {
+	Node           *string
+	Origin         *string
+	VerifierKey    *string
+	Size           *int64
+	RootHash       []byte
+	Checkpoint     *string
+	CheckpointDate *time.Time
+	Former         []FormerAuditLog
+}
+
+// AuditEvent is the structure of that name in the service's model.
+type AuditEvent struct {
+	Node   *string
+	Line   *int64
+	Record *string
+}
+
+// ComplianceResult is the structure of that name in the service's model.
+type ComplianceResult struct {
+	RuleName       *string
+	ResourceType   *string
+	ResourceId     *string
+	ResourceName   *string
+	AccountId      *string
+	Region         *string
+	ComplianceType *string
+	Annotation     *string
+}
+
+// ComplianceRule is the structure of that name in the service's model.
+type ComplianceRule struct {
+	RuleName        *string
+	InputParameters map[string]string
+	Compliant       *int64
+	NonCompliant    *int64
+	NotApplicable   *int64
+}
+
+// AcknowledgeAuditBreakInput is the input of AcknowledgeAuditBreak.
+type AcknowledgeAuditBreakInput struct {
+	Node   string
+	Reason *string
+}
+
+// AcknowledgeAuditBreakOutput is the output of AcknowledgeAuditBreak.
+type AcknowledgeAuditBreakOutput struct {
+	Acknowledged *int32
+}
+
 // AdvanceClockInput is the input of AdvanceClock.
 type AdvanceClockInput struct {
 	Duration string
@@ -181,6 +243,38 @@ type DeleteAccountGuardrailInput struct {
 
 // DeleteAccountGuardrailOutput is the output of DeleteAccountGuardrail.
 type DeleteAccountGuardrailOutput struct {
+}
+
+// DescribeAuditLogInput is the input of DescribeAuditLog.
+type DescribeAuditLogInput struct {
+}
+
+// DescribeAuditLogOutput is the output of DescribeAuditLog.
+type DescribeAuditLogOutput struct {
+	Node        *string
+	Directory   *string
+	Size        *int64
+	Checkpoint  *string
+	VerifierKey *string
+	Heads       []AuditHead
+}
+
+// DescribeComplianceInput is the input of DescribeCompliance.
+type DescribeComplianceInput struct {
+	Account        *string
+	Region         *string
+	RuleName       *string
+	ComplianceType *string
+	MaxResults     *int32
+	NextToken      *string
+}
+
+// DescribeComplianceOutput is the output of DescribeCompliance.
+type DescribeComplianceOutput struct {
+	Results        []ComplianceResult
+	Rules          []ComplianceRule
+	CountsComplete *bool
+	NextToken      *string
 }
 
 // DescribeEraseInput is the input of DescribeErase.
@@ -297,6 +391,21 @@ type ListRotationsOutput struct {
 	NextToken *string
 }
 
+// ProveAuditEventInput is the input of ProveAuditEvent.
+type ProveAuditEventInput struct {
+	EventId    string
+	Checkpoint *string
+}
+
+// ProveAuditEventOutput is the output of ProveAuditEvent.
+type ProveAuditEventOutput struct {
+	Node        *string
+	Line        *int64
+	Record      *string
+	Proof       *string
+	VerifierKey *string
+}
+
 // PutAccountGuardrailInput is the input of PutAccountGuardrail.
 type PutAccountGuardrailInput struct {
 	Account        string
@@ -378,6 +487,37 @@ type RotateRootKeyInput struct {
 // RotateRootKeyOutput is the output of RotateRootKey.
 type RotateRootKeyOutput struct {
 	RootKey *RootKey
+}
+
+// SearchAuditLogInput is the input of SearchAuditLog.
+type SearchAuditLogInput struct {
+	Account         *string
+	Region          *string
+	StartTime       *time.Time
+	EndTime         *time.Time
+	EventId         *string
+	EventName       *string
+	EventSource     *string
+	UserName        *string
+	Principal       *string
+	AccessKeyId     *string
+	ResourceType    *string
+	Resource        *string
+	ReadOnly        *bool
+	ErrorCode       *string
+	SourceIpAddress *string
+	Text            *string
+	Failed          *bool
+	OldestFirst     *bool
+	Follow          *bool
+	MaxResults      *int32
+	NextToken       *string
+}
+
+// SearchAuditLogOutput is the output of SearchAuditLog.
+type SearchAuditLogOutput struct {
+	Events    []AuditEvent
+	NextToken *string
 }
 
 // StartEraseInput is the input of StartErase.

@@ -164,7 +164,7 @@ op Touch
 	}
 	for _, bad := range []string{
 		strings.Replace(head, "namespace https://x.example/", "target X", 1),
-		strings.Replace(header, "target   X", "target X\n  namespace https://x.example/", 1),
+		strings.Replace(strings.Replace(header, "json1.1", "restjson", 1), "target   X", "namespace https://x.example/", 1),
 	} {
 		if _, err := parse("x.api", bad); err == nil || !strings.Contains(err.Error(), "belongs to") {
 			t.Errorf("parse() = %v, want a refusal of\n%s", err, bad)

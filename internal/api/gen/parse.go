@@ -11,8 +11,9 @@ import (
 // A description is lines; # begins a comment. A line that starts in the first
 // column opens a declaration, an indented one continues it:
 //
-//	service NAME            then key-value lines: package, target (JSON 1.1) or
-//	                        namespace (Query), version, protocol, events (CloudTrail's
+//	service NAME            then key-value lines: package, target (JSON 1.1),
+//	                        namespace (of Query's answers; in JSON 1.1 what some clients
+//	                        put before target), version, protocol, events (CloudTrail's
 //	                        eventSource), internal (the code of an unexpected failure),
 //	                        errortext (the member of a JSON error with its text, if not
 //	                        Message),

@@ -32,8 +32,8 @@ func (s *service) resolve() error {
 	if (s.protocol == "json1.1") != (s.target != "") {
 		return fmt.Errorf("a target belongs to json1.1 and to nothing else")
 	}
-	if (s.protocol == "query") != (s.namespace != "") {
-		return fmt.Errorf("a namespace belongs to query and to nothing else")
+	if s.protocol == "query" && s.namespace == "" || s.protocol == "restjson" && s.namespace != "" {
+		return fmt.Errorf("a namespace belongs to query, which needs it, and to json1.1")
 	}
 	if s.throttled != "" && !s.hasCode(s.throttled) {
 		return fmt.Errorf("error %s is not declared", s.throttled)
