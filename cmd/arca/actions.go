@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"arca/internal/api"
+	"arca/internal/api/cloudtrailapi"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
 	"arca/internal/api/lambdaapi"
@@ -18,7 +19,7 @@ import (
 // their operations, and what operations ask for besides or instead of their own name.
 func actions() []string {
 	var all []string
-	for _, service := range []*api.Service{smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service} {
+	for _, service := range []*api.Service{smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service, cloudtrailapi.Service} {
 		for _, op := range service.Operations {
 			switch op {
 			case kmsapi.OpReEncrypt:

@@ -85,7 +85,7 @@ boto3, the AWS CLI, the AWS SDKs and Terraform work with it once their endpoint 
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newFunctionProcess(), newDev(env), newServer(env), newAccount(env), newIAM(env), newFunction(env), newRotation(env), newKeyring(env), newRootKey(env), newErase(env), newBackup(env), newRestore(env), newFsck(env), newStore(env), newVersion(env))
+	root.AddCommand(newFunctionProcess(), newDev(env), newServer(env), newAccount(env), newIAM(env), newFunction(env), newRotation(env), newAudit(env), newCompliance(env), newKeyring(env), newRootKey(env), newErase(env), newBackup(env), newRestore(env), newFsck(env), newStore(env), newVersion(env))
 	return root
 }
 

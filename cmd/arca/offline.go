@@ -78,21 +78,30 @@ func (o *offline) with(ctx context.Context, env *environment, fn func(a *app.App
 
 func newFsck(env *environment) *cobra.Command {
 	var o offline
+	var against bool
 	cmd := &cobra.Command{
 		Use:   "fsck",
 		Short: "Check the data of a stopped server",
 		Long: `Check that every record opens, decodes and agrees with every other: names and secrets,
 labels, values, keys, credentials, audit lines. Prints one line for each problem and
-ends with status 3 if there is any. Changes nothing but what a start changes, too.`,
-		Example: "  arca fsck --config /etc/arca/arca.toml",
+ends with status 3 if there is any. Changes nothing but what a start changes, too.
+
+With --against-audit every record is also compared with the newest change that the audit
+log has of it, which shows what somebody has put back, changed or removed in the database
+past Arca. That the log itself is whole, arca audit verify tells.`,
+		Example: "  arca fsck --config /etc/arca/arca.toml --against-audit",
 		Args:    exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			problems := 0
 			err := o.with(cmd.Context(), env, func(a *app.App) error {
-				return a.Check(cmd.Context(), func(p string) {
+				report := func(p string) {
 					problems++
 					fmt.Fprintln(env.out, p)
-				})
+				}
+				if err := a.Check(cmd.Context(), report); err != nil || !against {
+					return err
+				}
+				return a.CheckAgainstAudit(cmd.Context(), report, func(text string) { fmt.Fprintln(env.err, "arca: "+text) })
 			})
 			if err != nil {
 				return err
@@ -106,6 +115,7 @@ ends with status 3 if there is any. Changes nothing but what a start changes, to
 		},
 	}
 	o.add(cmd)
+	cmd.Flags().BoolVar(&against, "against-audit", false, "compare the records with the audit log, too")
 	return cmd
 }
 

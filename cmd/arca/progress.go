@@ -46,15 +46,31 @@ func isTerminal(w io.Writer) bool {
 // show tells of units and bytes done, if it is time to.
 func (p *progress) show(done, bytes int64) {
 	now := time.Now()
-	every := lineEvery
-	if p.live {
-		every = liveEvery
-	}
-	if now.Sub(p.last) < every {
+	if now.Sub(p.last) < p.every() {
 		return
 	}
 	p.last = now
-	line := p.line(done, bytes, now.Sub(p.start))
+	p.write(p.line(done, bytes, now.Sub(p.start)))
+}
+
+// say tells a line of the caller's, if it is time to.
+func (p *progress) say(line string) {
+	now := time.Now()
+	if now.Sub(p.last) < p.every() {
+		return
+	}
+	p.last = now
+	p.write(line)
+}
+
+func (p *progress) every() time.Duration {
+	if p.live {
+		return liveEvery
+	}
+	return lineEvery
+}
+
+func (p *progress) write(line string) {
 	if !p.live {
 		fmt.Fprintln(p.w, line)
 		return

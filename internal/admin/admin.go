@@ -1,10 +1,11 @@
 // Package admin serves Arca's own operations: the development clock, accounts and
 // their guardrails, questions about access, the keys that everything is sealed under,
-// and backups.
+// backups, the audit log, and which rules secrets keep.
 //
 // Who may is decided by the authorizer, as for every operation: moving the clock,
-// accounts, guardrails, keys and backups belong to the root of the management account,
-// and looking at the clock to the root of any, whatever policies say.
+// accounts, guardrails, keys, backups and the log of all accounts belong to the root of
+// the management account, and looking at the clock to the root of any, whatever policies
+// say.
 //
 // The clock moves what Arca dates: schedules, recovery windows, stored times. It
 // never moves what protects the connection: signatures, certificates and tokens
@@ -24,6 +25,7 @@ import (
 	"arca/internal/api/arcaapi"
 	"arca/internal/backup"
 	"arca/internal/call"
+	"arca/internal/compliance"
 	"arca/internal/iam"
 	"arca/internal/store"
 )
@@ -95,6 +97,10 @@ type Config struct {
 	IAM    *iam.Service
 	Access *access.Service
 	Keys   *Keys
+	// Audit is the log that this node writes.
+	Audit AuditLog
+	// Compliance holds secrets against rules.
+	Compliance *compliance.Service
 	// Version of this binary, for the headers of backups.
 	Version string
 }
@@ -106,35 +112,42 @@ type Service struct {
 	iam    *iam.Service
 	access *access.Service
 	keys   *Keys
+	audit  AuditLog
 
-	backups *backup.Maker
+	backups    *backup.Maker
+	compliance *compliance.Service
 }
 
 // New builds the service.
 func New(cfg Config) *Service {
 	return &Service{
 		store: cfg.Store, clock: cfg.Clock, iam: cfg.IAM, access: cfg.Access, keys: cfg.Keys,
-		backups: backup.NewMaker(cfg.Store, cfg.Version),
+		audit: cfg.Audit, backups: backup.NewMaker(cfg.Store, cfg.Version), compliance: cfg.Compliance,
 	}
 }
 
 // Register adds the operations to a dispatcher.
 func (s *Service) Register(d *call.Dispatcher) {
+	call.Register(d, arcaapi.OpAcknowledgeAuditBreak, s.AcknowledgeAuditBreak)
 	call.Register(d, arcaapi.OpAdvanceClock, s.AdvanceClock)
 	call.Register(d, arcaapi.OpBeginBackup, s.BeginBackup)
 	call.Register(d, arcaapi.OpCreateAccount, s.CreateAccount)
 	call.Register(d, arcaapi.OpCreateRootAccessKey, s.CreateRootAccessKey)
 	call.Register(d, arcaapi.OpDeleteAccountGuardrail, s.DeleteAccountGuardrail)
+	call.Register(d, arcaapi.OpDescribeAuditLog, s.DescribeAuditLog)
+	call.Register(d, arcaapi.OpDescribeCompliance, s.DescribeCompliance)
 	call.Register(d, arcaapi.OpDescribeErase, s.DescribeErase)
 	call.Register(d, arcaapi.OpDescribeKeyring, s.DescribeKeyring)
 	call.Register(d, arcaapi.OpExplainAccess, s.ExplainAccess)
 	call.Register(d, arcaapi.OpGetAccountGuardrail, s.GetAccountGuardrail)
 	call.Register(d, arcaapi.OpGetClock, s.GetClock)
 	call.Register(d, arcaapi.OpListAccounts, s.ListAccounts)
+	call.Register(d, arcaapi.OpProveAuditEvent, s.ProveAuditEvent)
 	call.Register(d, arcaapi.OpPutAccountGuardrail, s.PutAccountGuardrail)
 	call.Register(d, arcaapi.OpReadBackup, s.ReadBackup)
 	call.Register(d, arcaapi.OpRotateKeyring, s.RotateKeyring)
 	call.Register(d, arcaapi.OpRotateRootKey, s.RotateRootKey)
+	call.Register(d, arcaapi.OpSearchAuditLog, s.SearchAuditLog)
 	call.Register(d, arcaapi.OpStartErase, s.StartErase)
 	call.Register(d, arcaapi.OpWhoCan, s.WhoCan)
 }

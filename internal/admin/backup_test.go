@@ -79,7 +79,7 @@ func TestBackupUnderAPassphrase(t *testing.T) {
 	if err != nil || r.Header().Root != nil || string(r.Header().Passphrase) != "parameters" {
 		t.Fatalf("NewReader: %v, header %+v", err, r.Header())
 	}
-	log := readAll(t, b.logDir)
+	log := readAll(t, b.logDir())
 	if strings.Contains(log, "BwcHBwcH") || strings.Contains(log, "070707") || !strings.Contains(log, r.Header().Backup) {
 		t.Errorf("the audit log has the key, or not the backup:\n%s", log)
 	}
@@ -94,7 +94,7 @@ func TestBackupIsRecorded(t *testing.T) {
 	b.refused(t, arcaapi.OpReadBackup, in, root)
 	in.Cursor = *begun.Cursor
 	p := must[arcaapi.ReadBackupOutput](t, b, arcaapi.OpReadBackup, in, root)
-	lines := strings.Split(strings.TrimSpace(readAll(t, b.logDir)), "\n")
+	lines := strings.Split(strings.TrimSpace(readAll(t, b.logDir())), "\n")
 	for i, want := range [][]string{
 		{`"eventName":"BeginBackup"`, fmt.Sprintf(`"revision":%d`, *begun.Revision), fmt.Sprintf(`"records":%d`, *begun.Records), *begun.BackupId},
 		{`"eventName":"ReadBackup"`, "BackupExpiredException", *begun.BackupId},

@@ -16,10 +16,14 @@ import (
 	"arca/internal/audit"
 	"arca/internal/audittest"
 	"arca/internal/call"
+	"arca/internal/compliance"
 	"arca/internal/envelope"
 	"arca/internal/iam"
+	"arca/internal/kms"
+	"arca/internal/secrets"
 	"arca/internal/store"
 	"arca/internal/storetest"
+	"arca/internal/trail"
 )
 
 const management = "123456789012"
@@ -35,7 +39,13 @@ type bed struct {
 	noFile  bool // the root key, or its passphrase, lies in no file
 	keys    *admin.Keys
 	eraser  *admin.Eraser
-	logDir  string
+	logRoot string
+	log     *audit.Log
+	heads   *audit.Register
+	trail   *trail.Trail
+	secrets *secrets.Service
+	rules   *compliance.Service
+	kms     *kms.Service
 	store   *store.Store
 	iam     *iam.Service
 	access  *access.Service
@@ -64,6 +74,10 @@ func (b *bed) attach(s *store.Store, movable bool) {
 	b.Clock = admin.NewClock(s, movable)
 	b.iam = iam.New(s, time.Now)
 	b.access = access.New(access.Config{Store: s, IAM: b.iam})
+	b.heads = audit.NewRegister(s)
+	b.kms = kms.New(kms.Config{Store: s, IAM: b.iam, Logger: slog.New(slog.DiscardHandler)})
+	b.secrets = secrets.New(secrets.Config{Store: s, KMS: b.kms, IAM: b.iam, Logger: slog.New(slog.DiscardHandler)})
+	b.rules = compliance.New(compliance.Config{Store: s, Survey: secrets.NewSurvey(b.secrets), Logger: slog.New(slog.DiscardHandler)})
 	b.keys = admin.NewKeys(s, admin.KeysConfig{StoreDir: filepath.Join(b.dir, "store"), RootKeyFile: b.keyFile(), IAM: b.iam})
 }
 
@@ -84,12 +98,33 @@ func (b *bed) serve(t *testing.T) {
 	if err := b.iam.EnsureRoot(t.Context(), time.Now(), management, "", root.AccessKeyID, secret); err != nil {
 		t.Fatal(err)
 	}
-	b.logDir = t.TempDir()
-	log := audittest.Open(t, audit.Config{Dir: b.logDir, Node: b.store.NodeID()})
-	b.d = call.New(call.Config{Store: b.store, Log: log, Authorize: b.access.Authorize, Logger: slog.New(slog.DiscardHandler)})
-	admin.New(admin.Config{Store: b.store, Clock: b.Clock, IAM: b.iam, Access: b.access, Keys: b.keys}).Register(b.d)
+	b.logRoot = t.TempDir()
+	b.openLog(t)
+	b.d = call.New(call.Config{Store: b.store, Log: b.log, Authorize: b.access.Authorize, Logger: slog.New(slog.DiscardHandler)})
+	admin.New(admin.Config{
+		Store: b.store, Clock: b.Clock, IAM: b.iam, Access: b.access, Keys: b.keys, Compliance: b.rules,
+		Audit: admin.AuditLog{Dir: b.logDir(), Node: b.store.NodeID(), Log: b.log, Register: b.heads, Trail: b.trail},
+	}).Register(b.d)
+	b.kms.Register(b.d)
+	b.secrets.Register(b.d)
 	b.eraser = admin.NewEraser(b.keys, b.d, slog.New(slog.DiscardHandler))
 	b.iam.Register(b.d)
+}
+
+func (b *bed) logDir() string { return filepath.Join(b.logRoot, b.store.NodeID()) }
+
+// openLog opens the audit log as a server does.
+func (b *bed) openLog(t *testing.T) {
+	t.Helper()
+	key, head, err := b.heads.Node(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.log = audittest.Open(t, audit.Config{Dir: b.logDir(), Node: b.store.NodeID(), Signer: key, Head: head, Keep: b.heads.Keep})
+	if b.trail, err = trail.Open(trail.Config{Log: b.log, LogDir: b.logDir()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.trail.Close() }) // what it has not saved is indexed again
 }
 
 func (b *bed) call(op *api.Operation, in any, caller call.Principal) (any, error) {

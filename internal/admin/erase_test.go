@@ -128,7 +128,7 @@ func TestErase(t *testing.T) {
 	if left, err := filepath.Glob(b.keyFile() + ".*"); err != nil || len(left) > 0 {
 		t.Errorf("beside the root key lie %q, %v", left, err)
 	}
-	log := readAll(t, b.logDir)
+	log := readAll(t, b.logDir())
 	for part, n := range map[string]int{
 		`"eventName":"StartErase"`: 1, `"eventName":"ContinueErase"`: 4, `"eventName":"FinishErase"`: 1,
 	} {
@@ -276,7 +276,7 @@ func TestEraseDoesNotGoOnAfterARestore(t *testing.T) {
 	if before.Erasure == nil || after.Erasure != nil || *after.RootKey.KeyId != *before.RootKey.KeyId {
 		t.Errorf("before %+v, after %+v, root key %s", before.Erasure, after.Erasure, *after.RootKey.KeyId)
 	}
-	if log := readAll(t, other.logDir); strings.Count(log, `"eventName":"AbandonErase"`) != 1 {
+	if log := readAll(t, other.logDir()); strings.Count(log, `"eventName":"AbandonErase"`) != 1 {
 		t.Error("the log does not tell of it")
 	}
 	other.startErase(t)

@@ -40,7 +40,7 @@ func NewKeys(st *store.Store, cfg KeysConfig) *Keys {
 	return &Keys{
 		cfg: cfg, store: st,
 		orders:   store.NewTable(st, store.TableSpec[order]{Name: "key-order", Format: orderFormat}),
-		erasures: store.NewTable(st, store.TableSpec[erasure]{Name: "erasure", Format: erasureFormat}),
+		erasures: store.NewTable(st, store.TableSpec[erasure]{Name: "erasure", Format: erasureFormat, Quiet: func(*erasure) bool { return true }}),
 	}
 }
 

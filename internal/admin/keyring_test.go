@@ -172,7 +172,7 @@ func TestKeyOrdersAreRecorded(t *testing.T) {
 	if err := b.keys.RecordMigration(t.Context(), b.d, b.Now(), "file", "passphrase"); err != nil {
 		t.Fatal(err)
 	}
-	log := readAll(t, b.logDir)
+	log := readAll(t, b.logDir())
 	for _, want := range []struct {
 		part string
 		n    int

@@ -26,7 +26,10 @@ import (
 	"arca/internal/admin"
 	"arca/internal/audit"
 	"arca/internal/call"
+	"arca/internal/cloudtrail"
+	"arca/internal/compliance"
 	"arca/internal/envelope"
+	"arca/internal/event"
 	"arca/internal/iam"
 	"arca/internal/kms"
 	"arca/internal/lambda"
@@ -35,9 +38,11 @@ import (
 	"arca/internal/rotator"
 	"arca/internal/secrets"
 	"arca/internal/server"
+	"arca/internal/ship"
 	"arca/internal/space"
 	"arca/internal/store"
 	"arca/internal/sts"
+	"arca/internal/trail"
 )
 
 // App is a server that is open but perhaps not yet serving.
@@ -45,7 +50,13 @@ type App struct {
 	cfg      Config
 	log      *slog.Logger
 	store    *store.Store
+	register *audit.Register
 	audit    *audit.Log
+	trail    *trail.Trail
+	// ship and events are nil unless something is served.
+	ship     *ship.Shipper
+	bus      *event.Bus
+	events   *event.Service
 	space    *space.Watcher
 	clock    *admin.Clock
 	iam      *iam.Service
@@ -57,12 +68,17 @@ type App struct {
 	dispatch *call.Dispatcher
 	registry *prometheus.Registry
 
+	rootKeyReachable *prometheus.GaugeVec
+
 	mode   mode
 	expiry *secrets.Expiry
 	upkeep *kms.Upkeep
 	rotate *rotation.Engine
 	keys   *admin.Keys
 	eraser *admin.Eraser
+
+	survey     *secrets.Survey
+	compliance *compliance.Service
 
 	// edge and listeners are set by listen, and stay empty when nothing is served.
 	edge      *server.Server
@@ -118,11 +134,8 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	if err := a.kms.Upgrade(ctx); err != nil {
 		return nil, fmt.Errorf("upgrade aliases of keys: %w", err)
 	}
-	a.audit, err = audit.Open(audit.Config{
-		Dir: filepath.Join(cfg.AuditDir, a.store.NodeID()), Node: a.store.NodeID(), Logger: log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open audit log: %w", err)
+	if err := a.openAudit(ctx); err != nil {
+		return nil, err
 	}
 	a.access = access.New(access.Config{
 		Store: a.store, IAM: a.iam, OrganizationID: a.organizationID(), TellClients: cfg.Access.ExplainDenials,
@@ -143,6 +156,7 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	a.iam.Register(a.dispatch)
 	a.access.Register(a.dispatch)
 	sts.New(sts.Config{Store: a.store, IAM: a.iam, OIDC: tokens}).Register(a.dispatch)
+	cloudtrail.New(cloudtrail.Config{Store: a.store, Trail: a.trail}).Register(a.dispatch)
 	a.expiry = secrets.NewExpiry(a.secrets, a.dispatch)
 	a.upkeep = kms.NewUpkeep(a.kms, a.dispatch)
 	a.rotate = rotation.New(rotation.Config{
@@ -150,7 +164,12 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 		Workers: cfg.Rotation.Workers, PerFunction: cfg.Rotation.PerFunction, StartsPerSecond: cfg.Rotation.StartsPerSecond,
 	})
 	a.eraser = admin.NewEraser(a.keys, a.dispatch, log)
-	admin.New(admin.Config{Store: a.store, Clock: a.clock, IAM: a.iam, Access: a.access, Keys: a.keys, Version: cfg.Version}).Register(a.dispatch)
+	a.newCompliance()
+	admin.New(admin.Config{
+		Store: a.store, Clock: a.clock, IAM: a.iam, Access: a.access, Keys: a.keys, Version: cfg.Version,
+		Audit:      admin.AuditLog{Node: a.store.NodeID(), Dir: a.auditDir(), Log: a.audit, Register: a.register, Trail: a.trail},
+		Compliance: a.compliance,
+	}).Register(a.dispatch)
 	a.startBackground()
 	if err := a.dispatch.Recover(ctx); err != nil {
 		return nil, err
@@ -176,6 +195,7 @@ func (a *App) findResource(v *store.Snap, c *call.Call, resource string) (call.C
 func (a *App) attach() {
 	cfg, log := &a.cfg, a.log
 	a.store = store.New(store.Config{Dir: filepath.Join(cfg.DataDir, "store"), RootKey: a.mode.rootKey, Logger: log})
+	a.register = audit.NewRegister(a.store)
 	a.clock = admin.NewClock(a.store, a.mode.movableClock)
 	a.iam = iam.New(a.store, time.Now)
 	a.keys = admin.NewKeys(a.store, admin.KeysConfig{
@@ -191,6 +211,7 @@ func (a *App) attach() {
 			Versions: cfg.Quotas.VersionsPerSecret, Tags: cfg.Quotas.TagsPerSecret,
 		},
 	})
+	a.survey = secrets.NewSurvey(a.secrets)
 }
 
 func newSpace(cfg *Config, m mode, log *slog.Logger) (*space.Watcher, error) {
@@ -314,10 +335,16 @@ func (a *App) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.edge.Run(ctx, a.listeners) })
 	g.Go(func() error { return a.renewCertificate(ctx) })
+	g.Go(func() error { return a.watchRootKey(ctx) })
 	g.Go(func() error { return a.runEngines(ctx) })
 	g.Go(func() error { return a.runKeys(ctx) })
 	g.Go(func() error { return a.runRotation(ctx) })
 	g.Go(func() error { return a.tidy(ctx) })
+	g.Go(func() error { return a.trail.Run(ctx) })
+	g.Go(func() error { return a.maintainAudit(ctx) })
+	g.Go(func() error { return a.ship.Run(ctx) })
+	g.Go(func() error { return a.events.Run(ctx) })
+	g.Go(func() error { return a.runCompliance(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -361,6 +388,12 @@ func (a *App) Close() error {
 			errs = append(errs, err)
 		}
 		a.stopBackground = nil
+	}
+	if a.compliance != nil {
+		errs = append(errs, a.compliance.Close())
+	}
+	if a.trail != nil {
+		errs = append(errs, a.trail.Close())
 	}
 	if a.audit != nil {
 		errs = append(errs, a.audit.Close())
@@ -418,7 +451,10 @@ func (a *App) registerMetrics() {
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.registry.MustRegister(a.dispatch.Metrics.Collectors()...)
 	a.registry.MustRegister(a.rotate.Metrics().Collectors()...)
-	a.registry.MustRegister(a.audit.Metrics(), a.space, newKeyMetrics(a.store))
+	a.registry.MustRegister(a.audit.Metrics(), a.space, newKeyMetrics(a.store), a.compliance)
+	a.rootKeyReachable = newRootKeyMetric()
+	a.registry.MustRegister(a.store.Metrics(), kms.NewMetrics(a.kms), newBuildInfo(a.cfg.Version), a.rootKeyReachable,
+		newResourceCount(func() int { return a.store.Stats().Records["secret"] }))
 }
 
 // Check runs every invariant check over an open server's data and reports problems.
@@ -431,6 +467,7 @@ func (a *App) Check(ctx context.Context, report func(problem string)) error {
 		a.kms.Check(v, report)
 		a.lambda.Check(ctx, v, report)
 		a.secrets.Check(ctx, v, report)
+		a.register.Check(v, report)
 		return nil
 	})
 	if err != nil {

@@ -64,6 +64,14 @@ type Config struct {
 	RootKey RootKeyConfig `toml:"root_key"`
 	Access  AccessConfig  `toml:"access"`
 	Egress  EgressConfig  `toml:"egress"`
+	// Audit says how the audit log is kept and who else gets it.
+	Audit AuditConfig `toml:"audit"`
+	// Webhooks are sent the events that Events choose, and the alarms of Alarms.
+	Webhooks []WebhookConfig `toml:"webhook"`
+	Events   []EventConfig   `toml:"event"`
+	Alarms   []AlarmConfig   `toml:"alarm"`
+	// Compliance has the parameters of the rules that secrets are held to.
+	Compliance ComplianceConfig `toml:"compliance"`
 	// Rotation bounds what rotations take of the machine.
 	Rotation RotationConfig `toml:"rotation"`
 	// Functions says how functions are run.
@@ -215,6 +223,10 @@ func (c *Config) Validate() error {
 		c.ShutdownSeconds = defaultShutdownSeconds
 	}
 	c.validateAccess(&p)
+	c.Audit.validate(&p)
+	if err := new(c.Compliance.parameters()).Validate(); err != nil {
+		p.add("compliance", "%v", err)
+	}
 	c.Functions.validate(&p, c.DataDir)
 	c.validateSpace(&p)
 	c.validateLimits(&p)

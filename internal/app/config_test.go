@@ -235,7 +235,12 @@ func settings(t reflect.Type, prefix string) (names []string) {
 			continue
 		}
 		name := prefix + f.Tag.Get("toml")
-		switch f.Type.Kind() {
+		kind := f.Type.Kind()
+		if kind == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
+			names = append(names, settings(f.Type.Elem(), name+".")...)
+			continue
+		}
+		switch kind {
 		case reflect.Struct:
 			names = append(names, settings(f.Type, name+".")...)
 		case reflect.Map:

@@ -1,8 +1,11 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"arca/internal/api"
 	"arca/internal/call"
@@ -48,3 +51,9 @@ func ClosedStore(cfg Config, key rootkey.Provider) *store.Store {
 
 // StoreOf is the store of a server.
 func StoreOf(a *App) *store.Store { return a.store }
+
+// Registry is where the metrics of a server are registered.
+func Registry(a *App) *prometheus.Registry { return a.registry }
+
+// TryRootKey tries whether the root key of a server can be reached.
+func TryRootKey(ctx context.Context, a *App) { a.tryRootKey(ctx) }

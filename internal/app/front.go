@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"arca/internal/api/arcaapi"
+	"arca/internal/api/cloudtrailapi"
 	"arca/internal/api/iamapi"
 	"arca/internal/api/kmsapi"
 	"arca/internal/api/lambdaapi"
@@ -24,7 +25,7 @@ import (
 // listen opens the listeners and builds the edge: afterwards clients can connect,
 // and are answered as soon as Run serves.
 func (a *App) listen(ctx context.Context) error {
-	router, err := wire.NewRouter(smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service, arcaapi.Service)
+	router, err := wire.NewRouter(smapi.Service, kmsapi.Service, iamapi.Service, stsapi.Service, lambdaapi.Service, cloudtrailapi.Service, arcaapi.Service)
 	if err != nil {
 		return fmt.Errorf("build router: %w", err)
 	}
@@ -49,6 +50,7 @@ func (a *App) listen(ctx context.Context) error {
 		if run.Certificate, err = a.certificate(); err != nil {
 			return err
 		}
+		a.registry.MustRegister(newCertificateMetric(run.Certificate))
 	}
 	var lc net.ListenConfig
 	if run.API, err = lc.Listen(ctx, "tcp", a.cfg.Listen); err != nil {
@@ -64,6 +66,13 @@ func (a *App) listen(ctx context.Context) error {
 		})
 	}
 	a.edge, a.listeners = edge, run
+	if a.ship, err = a.newShipper(a.log); err != nil {
+		return err
+	}
+	if a.events, err = a.openEvents(ctx); err != nil {
+		return err
+	}
+	a.registry.MustRegister(a.ship.Metrics(), a.events.Metrics())
 	return a.openRunners()
 }
 

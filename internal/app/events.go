@@ -1,0 +1,202 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"arca/internal/compliance"
+	"arca/internal/event"
+	"arca/internal/space"
+	"arca/internal/webhook"
+)
+
+// WebhookConfig is one receiver of events and alarms.
+type WebhookConfig struct {
+	// Name by which events and alarms refer to it [webhook.name]. Required.
+	Name string `toml:"name"`
+	// URL that events are posted to: https, or http to this machine itself
+	// [webhook.url]. Required.
+	URL string `toml:"url"`
+	// SecretFiles hold the secrets that sign what is sent, whsec_ and base64, one each;
+	// two while a secret is replaced [webhook.secret_files]. Required.
+	SecretFiles []string `toml:"secret_files"`
+	// CAFile holds the authorities that vouch for the URL, PEM [webhook.ca_file].
+	// Default: those of the system.
+	CAFile string `toml:"ca_file"`
+	// TimeoutSeconds of one attempt [webhook.timeout_seconds]. Default: 15.
+	TimeoutSeconds int `toml:"timeout_seconds"`
+	// Concurrency is how many events are on their way at once [webhook.concurrency].
+	// Default: 4.
+	Concurrency int `toml:"concurrency"`
+	// FromStart sends also the events that were there before [webhook.from_start].
+	FromStart bool `toml:"from_start"`
+}
+
+// EventConfig sends the events that match a pattern to webhooks.
+type EventConfig struct {
+	// Name of the rule [event.name]. Required.
+	Name string `toml:"name"`
+	// Pattern is an event pattern of EventBridge, JSON [event.pattern]. Required.
+	Pattern string `toml:"pattern"`
+	// Webhooks that get the events [event.webhooks]. Required.
+	Webhooks []string `toml:"webhooks"`
+}
+
+// AlarmConfig is an alarm: a ready-made one, what of it is set here changed, or one of
+// its own.
+type AlarmConfig struct {
+	// Name of the alarm [alarm.name]. Default: that of the ready-made one.
+	Name string `toml:"name"`
+	// Ready is the name of a ready-made alarm [alarm.ready].
+	Ready string `toml:"ready"`
+	// Description is for those who are told [alarm.description].
+	Description string `toml:"description"`
+	// Pattern of the events that count, an event pattern of EventBridge
+	// [alarm.pattern].
+	Pattern string `toml:"pattern"`
+	// Count of matches within Minutes raises the alarm [alarm.count, alarm.minutes].
+	Count   int `toml:"count"`
+	Minutes int `toml:"minutes"`
+	// GroupBy is the path of a member, such as detail.userIdentity.arn: events are
+	// counted for each of its values by itself [alarm.group_by]. Default: all together.
+	GroupBy string `toml:"group_by"`
+	// Clear is the pattern of events that end the alarm [alarm.clear]. Default: it ends
+	// when nothing has matched for Minutes.
+	Clear string `toml:"clear"`
+	// RepeatMinutes tells again while the alarm lasts, at most this often
+	// [alarm.repeat_minutes]. Default: once.
+	RepeatMinutes int `toml:"repeat_minutes"`
+	// Webhooks that are told [alarm.webhooks]. Required.
+	Webhooks []string `toml:"webhooks"`
+}
+
+func (c *AlarmConfig) alarm() (event.Alarm, error) {
+	var a event.Alarm
+	if c.Ready != "" {
+		var ok bool
+		if a, ok = event.Ready(c.Ready); !ok {
+			return a, fmt.Errorf("alarm.ready: %q is not ready-made; there are %s", c.Ready, strings.Join(event.ReadyNames(), ", "))
+		}
+	}
+	a.Name = cmp.Or(c.Name, a.Name)
+	a.Description = cmp.Or(c.Description, a.Description)
+	a.Pattern = cmp.Or(c.Pattern, a.Pattern)
+	a.Count = cmp.Or(c.Count, a.Count)
+	a.Period = cmp.Or(time.Duration(c.Minutes)*time.Minute, a.Period)
+	a.GroupBy = cmp.Or(c.GroupBy, a.GroupBy)
+	a.Clear = cmp.Or(c.Clear, a.Clear)
+	a.Repeat = cmp.Or(time.Duration(c.RepeatMinutes)*time.Minute, a.Repeat)
+	a.Targets = c.Webhooks
+	return a, nil
+}
+
+func (c *WebhookConfig) target() (event.Target, error) {
+	t := event.Target{
+		Name: c.Name, URL: c.URL, Timeout: time.Duration(c.TimeoutSeconds) * time.Second,
+		Concurrency: c.Concurrency, FromStart: c.FromStart,
+	}
+	var err error
+	if t.Secrets, err = webhook.ReadSecrets(c.SecretFiles); err == nil {
+		t.RootCAs, err = webhook.ReadRoots(c.CAFile)
+	}
+	if err != nil {
+		return t, fmt.Errorf("webhook %q: %w", c.Name, err)
+	}
+	return t, nil
+}
+
+const (
+	// defaultEventRegion is where events of the server itself belong when every region is
+	// served.
+	defaultEventRegion = "us-east-1"
+	// auditLag is how far copies and sinks may be behind before it counts as an event.
+	auditLag = 5 * time.Minute
+	// certificateWarning is how long before its end a certificate does.
+	certificateWarning = 14 * 24 * time.Hour
+)
+
+// openEvents checks what the configuration says about webhooks, events and alarms.
+func (a *App) openEvents(ctx context.Context) (*event.Service, error) {
+	account, _, err := a.iam.FirstAccount(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for the first account: %w", err)
+	}
+	region := defaultEventRegion
+	if len(a.cfg.Regions) > 0 {
+		region = a.cfg.Regions[0]
+	}
+	a.bus = event.NewBus(event.BusConfig{Account: account, Region: region})
+	cfg := event.Config{
+		Log: a.audit, Bus: a.bus, Dir: a.cfg.deliveryDir(), Logger: a.log,
+		Watch: []event.Watch{
+			{Raised: "Disk Space Low", Cleared: "Disk Space Recovered", Check: a.diskLow},
+			{Raised: "Audit Lag", Cleared: "Audit Lag Recovered", Check: a.auditLags},
+			{Raised: "Certificate Expiring", Cleared: "Certificate Renewed", Check: a.certificateExpires},
+		},
+	}
+	for i := range a.cfg.Webhooks {
+		t, err := a.cfg.Webhooks[i].target()
+		if err != nil {
+			return nil, err
+		}
+		cfg.Targets = append(cfg.Targets, t)
+	}
+	for _, e := range a.cfg.Events {
+		cfg.Rules = append(cfg.Rules, event.Rule{Name: e.Name, Pattern: e.Pattern, Targets: e.Webhooks})
+	}
+	for i := range a.cfg.Alarms {
+		alarm, err := a.cfg.Alarms[i].alarm()
+		if err != nil {
+			return nil, err
+		}
+		cfg.Alarms = append(cfg.Alarms, alarm)
+	}
+	return event.Open(cfg)
+}
+
+func (a *App) diskLow() (bool, any) {
+	level := a.space.Level()
+	return level != space.OK, map[string]any{"level": level.String(), "freeBytes": a.space.Free()}
+}
+
+func (a *App) auditLags() (bool, any) {
+	type lagging struct {
+		Kind       string `json:"kind"`
+		Name       string `json:"name"`
+		LagLines   uint64 `json:"lagLines"`
+		LagSeconds int64  `json:"lagSeconds"`
+		Failing    string `json:"failing,omitempty"`
+	}
+	var all []lagging
+	for _, s := range a.ship.Status() {
+		if s.Lag > auditLag {
+			all = append(all, lagging{s.Kind, s.Name, s.LagLines, int64(s.Lag.Seconds()), s.Failing})
+		}
+	}
+	return len(all) > 0, map[string]any{"behind": all}
+}
+
+func (a *App) certificateExpires() (bool, any) {
+	c := a.listeners.Certificate
+	if c == nil {
+		return false, nil
+	}
+	end := c.NotAfter()
+	return time.Until(end) < certificateWarning, map[string]any{"notAfter": end.UTC().Format(time.RFC3339)}
+}
+
+// complianceChanged tells of a secret that changed its state under a rule.
+func (a *App) complianceChanged(c compliance.Change) {
+	detail, err := c.Detail()
+	if err != nil {
+		a.log.Error("a change of compliance is told to nobody", "error", err.Error())
+		return
+	}
+	a.bus.Emit(event.Event{
+		Source: "aws.config", DetailType: compliance.DetailType, Account: c.Account, Region: c.Region,
+		Time: c.Time, Resources: []string{c.SecretARN}, Detail: detail,
+	})
+}
