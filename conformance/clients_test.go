@@ -88,6 +88,20 @@ func TestPython(t *testing.T) {
 	run(t, "python", "/usr/bin/python3", "-B", "walkthrough.py")
 }
 
+// Who did what, with the boto3 of Debian.
+func TestPythonEvents(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/python3")
+	run(t, "python", "/usr/bin/python3", "-B", "events.py")
+}
+
+// Who did what, with the AWS CLI of Debian.
+func TestCLIEvents(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/aws")
+	run(t, "cli", "/bin/bash", "events.sh")
+}
+
 // Keys, with the AWS CLI of Debian.
 func TestCLIKeys(t *testing.T) {
 	t.Parallel()

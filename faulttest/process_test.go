@@ -148,12 +148,13 @@ func client(url, key, secret string) *secretsmanager.Client {
 	})
 }
 
-// fsck requires that the data of a stopped server has no problems.
+// fsck requires that the data of a stopped server has no problems, and that its audit
+// log explains all of it.
 func fsck(t *testing.T, env []string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, append([]string{"fsck"}, args...)...)
+	cmd := exec.CommandContext(ctx, binary, append([]string{"fsck", "--against-audit"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "no problems") {

@@ -122,7 +122,7 @@ func (s *Server) StartProduction(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	return stopWith(t)(start(&Server{
-		Binary: s.Binary, Home: home, fsck: []string{"fsck", "--config", config},
+		Binary: s.Binary, Home: home, fsck: []string{"fsck", "--against-audit", "--config", config},
 	}, "server", "--config", config))
 }
 
@@ -143,7 +143,7 @@ func stopWith(t testing.TB) func(*Server, error) *Server {
 }
 
 func startDev(binary, home string, flags ...string) (*Server, error) {
-	return start(&Server{Binary: binary, Home: home, fsck: []string{"fsck", "--data-dir", home}},
+	return start(&Server{Binary: binary, Home: home, fsck: []string{"fsck", "--against-audit", "--data-dir", home}},
 		"dev", append([]string{"--data-dir", home, "--listen", "127.0.0.1:0"}, flags...)...)
 }
 
@@ -250,7 +250,7 @@ func (s *Server) Stop() error {
 	if out, err := exec.Command(s.Binary, s.fsck...).CombinedOutput(); err != nil {
 		return fmt.Errorf("arca fsck: %w\n%s", err, out)
 	}
-	return nil
+	return s.checkRecords()
 }
 
 // tail keeps what is written to it, up to a bound.
