@@ -143,37 +143,11 @@ const writeSecrets = 4000
 
 // prepare fills the server and builds all sets.
 func prepare(ctx context.Context, o options, server *process, refs map[string]*process) ([]*set, error) {
-	arca := server.addr
-	create := func(prefix string, count int) error {
-		var reqs [][]byte
-		for i := range count {
-			r, err := secretsManager.request(arca, "CreateSecret", map[string]string{
-				"Name": prefix + strconv.Itoa(i), "ClientRequestToken": token(), "SecretString": "a password of ordinary length",
-			})
-			if err != nil {
-				return err
-			}
-			reqs = append(reqs, r)
-		}
-		_, err := drive(ctx, arca, o.connections, int64(count), 0, func(n int64) []byte { return reqs[n] })
-		return err
-	}
-	if err := create("bench/read/", o.secrets); err != nil {
+	if err := create(ctx, o, server, "bench/read/", o.secrets); err != nil {
 		return nil, fmt.Errorf("create secrets to read: %w", err)
 	}
-	if err := create("bench/write/", writeSecrets); err != nil {
+	if err := create(ctx, o, server, "bench/write/", writeSecrets); err != nil {
 		return nil, fmt.Errorf("create secrets to write: %w", err)
-	}
-	reads := func(name string, p *process) (*set, error) {
-		var reqs [][]byte
-		for i := range o.secrets {
-			r, err := secretsManager.request(p.addr, "GetSecretValue", map[string]string{"SecretId": "bench/read/" + strconv.Itoa(i)})
-			if err != nil {
-				return nil, err
-			}
-			reqs = append(reqs, r)
-		}
-		return repeated(name, p, reqs), nil
 	}
 	generate, decrypt, err := keyUses(server, o.secrets)
 	if err != nil {
@@ -184,8 +158,15 @@ func prepare(ctx context.Context, o options, server *process, refs map[string]*p
 		name string
 		proc *process
 	}
-	for _, r := range []row{{"echo", refs["echo"]}, {"synced echo", refs["synced"]}, {"arca GetSecretValue", server}} {
-		set, err := reads(r.name, r.proc)
+	rows := []row{{"echo", refs["echo"]}, {"synced echo", refs["synced"]}, {"arca GetSecretValue", server}}
+	if p := refs["no tree"]; p != nil {
+		if err := create(ctx, o, p, "bench/read/", o.secrets); err != nil {
+			return nil, fmt.Errorf("create secrets to read without the tree: %w", err)
+		}
+		rows = append(rows, row{withoutTree, p})
+	}
+	for _, r := range rows {
+		set, err := reads(o, r.name, r.proc)
 		if err != nil {
 			return nil, err
 		}
@@ -196,6 +177,35 @@ func prepare(ctx context.Context, o options, server *process, refs map[string]*p
 		sets = append(sets, writes(r.name, r.proc))
 	}
 	return sets, nil
+}
+
+// create makes secrets that are read or written.
+func create(ctx context.Context, o options, p *process, prefix string, count int) error {
+	var reqs [][]byte
+	for i := range count {
+		r, err := secretsManager.request(p.addr, "CreateSecret", map[string]string{
+			"Name": prefix + strconv.Itoa(i), "ClientRequestToken": token(), "SecretString": "a password of ordinary length",
+		})
+		if err != nil {
+			return err
+		}
+		reqs = append(reqs, r)
+	}
+	_, err := drive(ctx, p.addr, o.connections, int64(count), 0, func(n int64) []byte { return reqs[n] })
+	return err
+}
+
+// reads reads those secrets in turns.
+func reads(o options, name string, p *process) (*set, error) {
+	var reqs [][]byte
+	for i := range o.secrets {
+		r, err := secretsManager.request(p.addr, "GetSecretValue", map[string]string{"SecretId": "bench/read/" + strconv.Itoa(i)})
+		if err != nil {
+			return nil, err
+		}
+		reqs = append(reqs, r)
+	}
+	return repeated(name, p, reqs), nil
 }
 
 // repeated sends the same requests over and over.

@@ -8,6 +8,8 @@
 //	etcd     the echo issuing one etcd transaction of as many puts per request: what a
 //	         durable write costs
 //	arca     the server as it is installed, with everything on
+//	no tree  the same server built without the Merkle tree over the audit log and without
+//	         checkpoints, which no setting switches off: what proofs cost
 package main
 
 import (
@@ -25,22 +27,30 @@ import (
 type options struct {
 	serve       string
 	arca        string
+	noTree      string
+	tree        bool
 	connections int
 	rounds      int
 	length      time.Duration
 	secrets     int
 	rotate      int
+	lookup      int
+	lookupDir   string
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.serve, "serve", "", "internal: be one of the reference servers")
 	flag.StringVar(&o.arca, "arca", "bin/arca", "the arca binary to measure")
+	flag.StringVar(&o.noTree, "no-tree", "", "the arca binary built with the tag bench_notree; empty leaves its row out")
+	flag.BoolVar(&o.tree, "tree", false, "measure reads with and without the tree, and nothing else; needs -no-tree")
 	flag.IntVar(&o.connections, "connections", 64, "connections of the load generator")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often everything is measured, in turns")
 	flag.DurationVar(&o.length, "length", 2*time.Second, "length of one measurement")
 	flag.IntVar(&o.secrets, "secrets", 1000, "secrets that are read")
 	flag.IntVar(&o.rotate, "rotate", 0, "measure reads while this many secrets fall due for rotation, and nothing else")
+	flag.IntVar(&o.lookup, "lookup", 0, "measure finding events among this many, and nothing else")
+	flag.StringVar(&o.lookupDir, "lookup-dir", "", "where -lookup keeps its log, which is used again if it is there; empty makes one and removes it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -48,6 +58,10 @@ func main() {
 	switch {
 	case o.serve != "":
 		err = serve(ctx, o.serve)
+	case o.tree:
+		err = tree(ctx, o)
+	case o.lookup > 0:
+		err = lookups(ctx, o)
 	case o.rotate > 0:
 		err = rotations(ctx, o)
 	default:
@@ -81,6 +95,12 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer server.stop()
+	if o.noTree != "" {
+		if refs["no tree"], err = startArca(ctx, o.noTree); err != nil {
+			delete(refs, "no tree")
+			return err
+		}
+	}
 	starts, err := measureStarts(ctx, o.arca, 9)
 	if err != nil {
 		return err
@@ -118,6 +138,7 @@ func report(rs []*result) {
 	fmt.Println()
 	for _, pair := range [][3]string{
 		{"arca GetSecretValue", "echo", "0.45"}, {"arca GetSecretValue", "synced echo", ""},
+		{"arca GetSecretValue", "without tree", "0.95"},
 		{"synced echo", "echo", ""}, {"arca GenerateDataKey", "arca GetSecretValue", "0.80"},
 		{"arca Decrypt", "arca GetSecretValue", "0.80"}, {"arca PutSecretValue", "etcd behind echo", "0.60"},
 	} {
