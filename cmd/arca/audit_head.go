@@ -12,6 +12,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"arca/internal/audit"
 )
 
 // auditHead is what a server keeps about the log of one node, apart from its files.
@@ -65,11 +67,8 @@ func (l *auditLog) head() *auditHead {
 	return nil
 }
 
-// The files of a node's log that are for people, as package audit names them.
-const (
-	checkpointFile = "checkpoint"
-	keyFile        = "key"
-)
+// checkpointFile is the newest checkpoint of a log, as package audit names it.
+const checkpointFile = "checkpoint"
 
 // maxNoteBytes is more than a signed checkpoint or a key has.
 const maxNoteBytes = 64 << 10
@@ -190,11 +189,11 @@ key came; --from prints the one that lies with the files.`,
 				if err != nil {
 					return err
 				}
-				text, err := readNote(filepath.Join(dir, keyFile))
+				key, err := audit.ReadKey(dir)
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(env.out, strings.TrimSpace(text))
+				_, err = fmt.Fprintln(env.out, key)
 				return err
 			}
 			l, err := describeLog(cmd.Context(), env, *endpoint)

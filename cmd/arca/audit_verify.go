@@ -36,6 +36,9 @@ files. With --from a copy is checked, and no server is asked.
 --checkpoint names a checkpoint that was kept elsewhere (arca audit checkpoint), and may be
 repeated: the log must extend each of them, and so each later one the earlier ones. Only
 that finds a log that was rewritten with the node's own key, or, in a copy, cut at its end.
+One that the files do not allow to compare with counts as a problem, unless --range is given.
+
+--range reads on to the first checkpoint that covers the last of its lines.
 
 --key names the node's key, as "arca audit key" prints it, or a file with it. Without it
 the key that lies with a copy is taken, which proves that the files agree with each other.
@@ -142,10 +145,10 @@ func openCheckpoint(text []byte, keys []string) (merkle.Checkpoint, error) {
 
 // keptCheckpoint is a checkpoint that somebody has kept elsewhere.
 type keptCheckpoint struct {
-	path   string
-	text   []byte
-	origin string // as it says; nobody has looked at the signature yet
-	used   bool
+	path string
+	text []byte
+	says merkle.Checkpoint // nobody has looked at the signature yet
+	used bool
 }
 
 // logVerifier verifies the logs of one or more nodes.
@@ -167,8 +170,7 @@ type logReport struct {
 	Proven    []string            `json:"Proven"`
 	NotProven []string            `json:"NotProven"`
 	took      time.Duration
-	kept      []*keptCheckpoint // that were compared
-	head      bool              // what the database keeps was compared
+	kept      []*keptCheckpoint // that are of this log
 }
 
 func (v *logVerifier) readCheckpoints(paths []string) error {
@@ -181,7 +183,7 @@ func (v *logVerifier) readCheckpoints(paths []string) error {
 		if err != nil {
 			return fmt.Errorf("--checkpoint %s: %w", path, err)
 		}
-		v.kept = append(v.kept, keptCheckpoint{path: path, text: []byte(text), origin: c.Origin})
+		v.kept = append(v.kept, keptCheckpoint{path: path, text: []byte(text), says: c})
 	}
 	return nil
 }
@@ -244,10 +246,10 @@ func originOf(dir string) string {
 // one verifies one log.
 func (v *logVerifier) one(ctx context.Context, dir string, head *audit.Head) error {
 	o := audit.VerifyOptions{Dir: dir, Keys: v.keys, From: v.from, To: v.to, Head: head}
-	r := logReport{Directory: dir, head: head != nil}
+	r := logReport{Directory: dir}
 	origin := originOf(dir)
 	for i := range v.kept {
-		if k := &v.kept[i]; k.origin == origin || origin == "" {
+		if k := &v.kept[i]; k.says.Origin == origin || origin == "" {
 			k.used = true
 			r.kept = append(r.kept, k)
 			o.Checkpoints = append(o.Checkpoints, k.text)
@@ -266,8 +268,7 @@ func (v *logVerifier) one(ctx context.Context, dir string, head *audit.Head) err
 	}
 	p.end()
 	r.Report, r.took = report, time.Since(start)
-	v.judge(&r)
-	v.problems += len(report.Problems)
+	v.problems += len(report.Problems) + v.judge(&r)
 	if !v.json {
 		r.print(v.env.out)
 	}
@@ -275,26 +276,43 @@ func (v *logVerifier) one(ctx context.Context, dir string, head *audit.Head) err
 	return nil
 }
 
-// judge says in words what the report proves and what it does not.
-func (v *logVerifier) judge(r *logReport) {
+// judge says in words what the report proves and what it does not. It returns how many of
+// the checkpoints that were kept say nothing about the log although all of it was read.
+func (v *logVerifier) judge(r *logReport) (failed int) {
 	got := r.Report
 	proven := func(format string, args ...any) { r.Proven = append(r.Proven, fmt.Sprintf(format, args...)) }
 	not := func(format string, args ...any) { r.NotProven = append(r.NotProven, fmt.Sprintf(format, args...)) }
-	if len(got.Problems) == 0 && got.Size > 0 {
-		which := "the lines"
-		if v.from > 0 || v.to > 0 {
-			which = "the lines of --range"
-		}
+	ranged := v.from > 0 || v.to > 0
+	sound := len(got.Problems) == 0
+	whole := got.HeadChecked && !ranged
+	if sound && got.Size > 0 && got.Verified.To > got.Verified.From {
 		proven("%s are those the node signed on %s, when there were %d: none was changed, cut out, added or moved",
-			which, got.Time.Format(time.RFC3339), got.Size)
-		for _, k := range r.kept {
+			v.verified(got), got.Time.Format(time.RFC3339), got.Size)
+	}
+	for _, k := range r.kept {
+		same := func(c merkle.Checkpoint) bool {
+			return c.Origin == k.says.Origin && c.Size == k.says.Size && c.Root == k.says.Root
+		}
+		// Of a part of the log it is known only by the lines that match that it is of this log.
+		switch {
+		case slices.ContainsFunc(got.Uncompared, same), sound && ranged && got.Size == 0:
+			not("that the log extends the checkpoint in %s: it could not be compared", k.path)
+			if !ranged {
+				failed++
+			}
+		case sound:
 			proven("the log extends the checkpoint in %s", k.path)
 		}
-		if r.head {
-			proven("the log has everything that the server's database knows of it")
-		}
 	}
-	if v.from > 0 || v.to > 0 {
+	if sound && got.Size > 0 && whole {
+		proven("the log has everything that the server's database knows of it")
+	}
+	if ranged {
+		if sound {
+			for _, text := range v.unverified(got) {
+				not("anything about %s: they are not here, or no checkpoint covers them", text)
+			}
+		}
 		not("anything about lines outside --range")
 	}
 	if got.Tail > 0 {
@@ -302,12 +320,48 @@ func (v *logVerifier) judge(r *logReport) {
 	}
 	switch {
 	case len(r.kept) > 0:
-	case r.head:
+	case whole:
 		not("anything against somebody who controls the server, with its files, its database and its key: compare with a checkpoint that was kept elsewhere (--checkpoint)")
 	default:
 		not("that nothing is missing at the end, and that the log was not written anew by somebody with the node's key: compare with a checkpoint that was kept elsewhere (--checkpoint)")
 	}
 	not("that what the server wrote is what happened")
+	return failed
+}
+
+// verified names the lines that are proven.
+func (v *logVerifier) verified(got *audit.VerifyReport) string {
+	switch {
+	case v.from == 0 && v.to == 0:
+		return "the lines"
+	case got.Verified.From == v.from && got.Verified.To == v.to:
+		return "the lines of --range"
+	default:
+		return fmt.Sprintf("lines %d to %d of --range", got.Verified.From, got.Verified.To-1)
+	}
+}
+
+// unverified names the lines of --range that are not proven.
+func (v *logVerifier) unverified(got *audit.VerifyReport) (parts []string) {
+	add := func(from, to uint64) {
+		if to == 0 {
+			parts = append(parts, fmt.Sprintf("the lines of --range from %d on", from))
+		} else {
+			parts = append(parts, fmt.Sprintf("lines %d to %d of --range", from, to-1))
+		}
+	}
+	done := got.Verified
+	if done.To <= done.From {
+		add(v.from, v.to)
+		return parts
+	}
+	if done.From > v.from {
+		add(v.from, done.From)
+	}
+	if v.to > done.To {
+		add(done.To, v.to)
+	}
+	return parts
 }
 
 func (r *logReport) print(w io.Writer) {
@@ -336,7 +390,7 @@ func (v *logVerifier) end() error {
 	var strays []string
 	for _, k := range v.kept {
 		if !k.used {
-			strays = append(strays, fmt.Sprintf("the checkpoint in %s is of the log %s, which is not here", k.path, k.origin))
+			strays = append(strays, fmt.Sprintf("the checkpoint in %s is of the log %s, which is not here", k.path, k.says.Origin))
 		}
 	}
 	v.problems += len(strays)

@@ -23,6 +23,7 @@ import (
 
 	"arca/internal/access"
 	"arca/internal/api/arcaapi"
+	"arca/internal/audit"
 	"arca/internal/backup"
 	"arca/internal/call"
 	"arca/internal/compliance"
@@ -113,6 +114,7 @@ type Service struct {
 	access *access.Service
 	keys   *Keys
 	audit  AuditLog
+	prover *audit.Prover
 
 	backups    *backup.Maker
 	compliance *compliance.Service
@@ -122,7 +124,7 @@ type Service struct {
 func New(cfg Config) *Service {
 	return &Service{
 		store: cfg.Store, clock: cfg.Clock, iam: cfg.IAM, access: cfg.Access, keys: cfg.Keys,
-		audit: cfg.Audit, backups: backup.NewMaker(cfg.Store, cfg.Version), compliance: cfg.Compliance,
+		audit: cfg.Audit, prover: audit.NewProver(), backups: backup.NewMaker(cfg.Store, cfg.Version), compliance: cfg.Compliance,
 	}
 }
 

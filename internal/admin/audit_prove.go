@@ -39,7 +39,7 @@ func (s *Service) ProveAuditEvent(ctx context.Context, c *call.Call, in *arcaapi
 	if err != nil {
 		return nil, err
 	}
-	proof, err := audit.Prove(ctx, e.Dir, e.Line, cp)
+	proof, err := s.prover.Prove(ctx, e.Dir, e.Line, cp)
 	switch {
 	case errors.Is(err, audit.ErrNotCovered) && in.Checkpoint != nil:
 		return nil, arcaapi.InvalidParameterException.Errorf("The checkpoint covers the first %d lines, and the event is on line %d.", cp.Size, e.Line)
@@ -70,19 +70,40 @@ func (s *Service) checkpointFor(e *trail.Event, given *string, keys []string) (m
 		if err != nil {
 			return cp, arcaapi.InvalidParameterException.Errorf("The Checkpoint is not one of this server: %s.", err)
 		}
+		origin, err := s.originOf(e.Dir, keys)
+		if err != nil {
+			return cp, err
+		}
+		if cp.Origin != origin {
+			return cp, arcaapi.InvalidParameterException.Errorf("The Checkpoint is of the log %s, and the event is in %s.", cp.Origin, origin)
+		}
 		return cp, nil
 	}
 	if e.Dir != s.audit.Dir {
 		// A log that nobody writes to any more: its files have its last checkpoint.
-		cp, err := audit.ReadCheckpoint(e.Dir, keys...)
-		if err != nil {
-			return cp, arcaapi.InvalidRequestException.Wrap(err, "The event cannot be proven, because its log has no checkpoint that a node of this server has signed.")
-		}
-		return cp, nil
+		return lastCheckpoint(e.Dir, keys)
 	}
 	cp, ok := s.audit.Log.Checkpoint()
 	if !ok {
 		return cp, errTooNew()
+	}
+	return cp, nil
+}
+
+// originOf is the name of the log whose files are in a directory.
+func (s *Service) originOf(dir string, keys []string) (string, error) {
+	if dir == s.audit.Dir {
+		return s.audit.Log.Origin(), nil
+	}
+	cp, err := lastCheckpoint(dir, keys)
+	return cp.Origin, err
+}
+
+// lastCheckpoint is the newest one in the files of a log that nobody writes to.
+func lastCheckpoint(dir string, keys []string) (merkle.Checkpoint, error) {
+	cp, err := audit.ReadCheckpoint(dir, keys...)
+	if err != nil {
+		return cp, arcaapi.InvalidRequestException.Wrap(err, "The event cannot be proven, because its log has no checkpoint that a node of this server has signed.")
 	}
 	return cp, nil
 }

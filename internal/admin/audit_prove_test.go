@@ -102,3 +102,24 @@ func (b *bed) prove(t *testing.T, id string) *arcaapi.ProveAuditEventOutput {
 		}
 	}
 }
+
+// A checkpoint of another log is refused before anything is read for it, although a key of
+// this server has signed it.
+func TestProveAuditEventForAnotherLog(t *testing.T) {
+	b := newBed(t, false)
+	b.account(t, "other")
+	id := b.newest(t, "CreateAccount")
+	b.prove(t, id)
+	key, _, err := b.heads.Node(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := merkle.Checkpoint{Origin: merkle.Origin(key.Name(), 7), Size: 1000, Time: time.Now()}.Sign(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := b.refused(t, arcaapi.OpProveAuditEvent, &arcaapi.ProveAuditEventInput{EventId: id, Checkpoint: new(string(c.Text))}, root)
+	if want := "InvalidParameterException: The Checkpoint is of the log " + c.Origin + ", and the event is in " + b.log.Origin() + "."; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

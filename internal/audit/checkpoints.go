@@ -197,22 +197,24 @@ func (l *Log) damagedLines(what string) {
 	l.cfg.Logger.Error("audit log: "+what+"; arca audit verify tells which", "dir", l.cfg.Dir)
 }
 
-// writeBreak notes, durably, that the next Open begins a new log.
-func writeBreak(dir, why string) error {
-	return writeFile(filepath.Join(dir, breakName), []byte(why+"\n"))
+// writeBreak notes, durably, that the next Open begins a new log, and which one ends.
+func writeBreak(dir, why, origin string) error {
+	why = strings.ReplaceAll(why, "\n", "; ")
+	return writeFile(filepath.Join(dir, breakName), []byte(why+"\n"+origin+"\n"))
 }
 
-// readBreak returns what writeBreak has noted.
-func readBreak(dir string) (why string, noted bool) {
+// readBreak returns what writeBreak has noted. The origin is not there in old notes.
+func readBreak(dir string) (why, origin string, noted bool) {
 	text, err := readNote(filepath.Join(dir, breakName))
 	if err != nil {
-		return "unknown", !errors.Is(err, fs.ErrNotExist)
+		return "unknown", "", !errors.Is(err, fs.ErrNotExist)
 	}
-	why, _, _ = strings.Cut(string(text), "\n")
+	why, origin, _ = strings.Cut(string(text), "\n")
+	origin, _, _ = strings.Cut(origin, "\n")
 	if why = strings.ToValidUTF8(why[:min(len(why), 500)], "?"); why == "" {
 		why = "unknown"
 	}
-	return why, true
+	return why, origin, true
 }
 
 // setFormerAside moves everything of a former log into a directory of its own. A crash

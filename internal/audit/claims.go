@@ -15,10 +15,18 @@ import (
 	"arca/internal/merkle"
 )
 
-// ReadKey is the verifier key that lies in a node's directory. Whoever can write there
-// can put another one.
+// ReadKey is the verifier key that lies in a node's directory; of a former log, which is
+// kept in a directory below its node's, that of the node. Whoever can write there can put
+// another one.
 func ReadKey(dir string) (string, error) {
 	text, err := readNote(filepath.Join(dir, keyFileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		// The name may be ".".
+		if whole, absErr := filepath.Abs(dir); absErr == nil && strings.HasPrefix(filepath.Base(whole), lostPrefix) {
+			dir = filepath.Dir(whole)
+			text, err = readNote(filepath.Join(dir, keyFileName))
+		}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -103,8 +111,10 @@ func (v *verification) loadClaims() error {
 	}
 	// In the directory of a former log, the head is that of another one: see compareHead.
 	if v.Head != nil && v.Head.Checkpoint != nil && (v.report.Origin == "" || v.report.Origin == v.Head.Origin) {
-		if _, err := add(v.Head.Checkpoint, "the head kept in etcd"); err != nil {
+		if c, err := add(v.Head.Checkpoint, "the head kept in etcd"); err != nil {
 			v.problem(BadCheckpoint, 0, 0, "the head kept in etcd: %v", err)
+		} else {
+			v.head = &c
 		}
 	}
 	v.choose(all)
@@ -203,8 +213,12 @@ func (v *verification) compareHead() {
 			return
 		}
 		f := h.Former[i]
+		if dir, err := filepath.Abs(v.Dir); err != nil || !strings.HasPrefix(filepath.Base(dir), lostPrefix) {
+			v.problem(Rewritten, 0, 0, "etcd knows the log of this node as %s, and the directory holds %s, which ended %s: what is left of that belongs into a directory %s*", h.Origin, f.Origin, f.When.UTC().Format("2006-01-02T15:04:05Z"), lostPrefix)
+		}
 		if f.Size > 0 {
-			v.claims = append(v.claims, claim{merkle.Checkpoint{Origin: f.Origin, Size: f.Size, Root: f.Root}, "what etcd remembers of this former log"})
+			v.head = &merkle.Checkpoint{Origin: f.Origin, Size: f.Size, Root: f.Root}
+			v.claims = append(v.claims, claim{*v.head, "what etcd remembers of this former log"})
 			slices.SortStableFunc(v.claims, func(a, b claim) int { return cmp.Compare(a.Size, b.Size) })
 		}
 		return

@@ -23,6 +23,7 @@ const (
 // explain tells what happened to the lines of segments that do not match: it compares
 // the hashes of the lines with those in the tiles, as far as a checkpoint proves them.
 func (v *verification) explain(ctx context.Context) error {
+	before := len(v.report.Problems)
 	for i, s := range v.segs {
 		end := v.endOf(i)
 		suspect := v.extra[i] > 0 && v.provenSize > s.First
@@ -33,10 +34,11 @@ func (v *verification) explain(ctx context.Context) error {
 			continue
 		}
 		found := len(v.report.Problems)
-		if err := v.explainSegment(ctx, i, end); err != nil {
+		sure, err := v.explainSegment(ctx, i, end)
+		if err != nil {
 			return err
 		}
-		if len(v.report.Problems) == found {
+		if len(v.report.Problems) == found && !sure {
 			v.unexplained(i, end)
 		}
 	}
@@ -46,7 +48,26 @@ func (v *verification) explain(ctx context.Context) error {
 			v.problem(LinesMissing, r.From, r.To-1, "%s missing", lineRange(r.From, r.To-1))
 		}
 	}
+	if len(v.report.Problems) > before {
+		return nil
+	}
+	// What was read now is right, and what was read before was not.
+	for _, r := range v.suspects {
+		if r.From < r.To && !v.anyUnread(r) {
+			v.problem(LinesUnexplained, r.From, r.To-1, "%s did not match the checkpoint that covers them, and each does now: the files were changed meanwhile", plainRange(r.From, r.To-1))
+		}
+	}
 	return nil
+}
+
+// anyUnread reports whether some of the lines could not be read, which was said already.
+func (v *verification) anyUnread(r Range) bool {
+	for i := range v.unread {
+		if r.From < v.endOf(i) && v.segs[i].First < r.To {
+			return true
+		}
+	}
+	return false
 }
 
 // endOf is the number after the last line that belongs into a segment, as far as a
@@ -88,23 +109,24 @@ type expected struct {
 	known  []bool
 }
 
-// explainSegment compares one segment line by line.
-func (v *verification) explainSegment(ctx context.Context, i int, end uint64) error {
+// explainSegment compares one segment line by line. It is sure when it could compare
+// each line up to end: then a segment of which it reports nothing is whole.
+func (v *verification) explainSegment(ctx context.Context, i int, end uint64) (sure bool, err error) {
 	s := v.segs[i]
 	actual, err := leavesOf(ctx, s)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if len(actual) >= maxExplained {
-		return nil // none of ours; what can be said without looking closer is said
+		return false, nil // none of ours; what can be said without looking closer is said
 	}
 	limit := min(end, v.provenSize, s.First+uint64(len(actual))+spareExplained)
 	if limit <= s.First {
-		return nil
+		return false, nil
 	}
 	e := v.expect(s.First, limit, actual)
 	if !slices.Contains(e.known, true) {
-		return nil
+		return false, nil
 	}
 	if limit == v.provenSize && limit < s.First+uint64(len(actual)) && v.upTo[i] == math.MaxUint64 {
 		// Of the newest segment, what no checkpoint covers is no matter of comparison.
@@ -114,7 +136,8 @@ func (v *verification) explainSegment(ctx context.Context, i int, end uint64) er
 	if limit < min(end, v.provenSize) {
 		d.missing = append(d.missing, Range{limit, min(end, v.provenSize)})
 	}
-	return v.reportDiff(ctx, s, d)
+	sure = uint64(len(e.known)) == end-s.First && !slices.Contains(e.known, false)
+	return sure, v.reportDiff(ctx, s, d)
 }
 
 // shift is how many lines stand in front of the last expected one beyond what should.

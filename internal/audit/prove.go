@@ -48,6 +48,20 @@ func ReadLine(ctx context.Context, dir string, number uint64) (line []byte, err 
 // It is made from the hash tiles, and from all lines if tiles are missing. It has been
 // checked when it is returned: a line that was changed cannot be proven.
 func Prove(ctx context.Context, dir string, number uint64, c merkle.Checkpoint) (*merkle.Proof, error) {
+	return NewProver().Prove(ctx, dir, number, c)
+}
+
+// Prover makes proofs for many who ask at the same time.
+type Prover struct {
+	reading chan struct{} // holds one while all lines are read
+}
+
+// NewProver returns one that nobody uses yet.
+func NewProver() *Prover { return &Prover{reading: make(chan struct{}, 1)} }
+
+// Prove is the function of that name. Proofs for which all lines have to be read are made
+// one at a time.
+func (p *Prover) Prove(ctx context.Context, dir string, number uint64, c merkle.Checkpoint) (*merkle.Proof, error) {
 	if number >= c.Size {
 		return nil, fmt.Errorf("prove audit line %d: %w: it covers %d lines", number, ErrNotCovered, c.Size)
 	}
@@ -57,7 +71,13 @@ func Prove(ctx context.Context, dir string, number uint64, c merkle.Checkpoint) 
 	}
 	proof, err := merkle.NewTiles(dir).Prove(c, number)
 	if errors.Is(err, merkle.ErrTiles) {
-		proof, err = proveFromLines(ctx, dir, number, c)
+		select {
+		case p.reading <- struct{}{}:
+			proof, err = proveFromLines(ctx, dir, number, c)
+			<-p.reading
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("prove audit line %d: %w", number, err)

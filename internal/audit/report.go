@@ -19,8 +19,8 @@ type VerifyOptions struct {
 	Checkpoints [][]byte
 	// Head is what etcd knows about the node's log; nil when it cannot be asked.
 	Head *Head
-	// From and To restrict the work to the segments with lines From up to but not
-	// including To; To 0 means up to the end.
+	// From and To restrict the work to lines From up to but not including To, and to those
+	// around them that it takes to compare them with a checkpoint; To 0 means up to the end.
 	From, To uint64
 	// Progress, if not nil, is told how many bytes of lines are done. It is called from
 	// one goroutine.
@@ -50,6 +50,15 @@ type VerifyReport struct {
 	Pruned []Range
 	// Checked are the checkpoints that the lines were found to match, by size.
 	Checked []merkle.Checkpoint
+	// Uncompared are the checkpoints of this log that could be compared neither with lines
+	// nor with proven hash tiles: nothing is known of whether the log extends them.
+	Uncompared []merkle.Checkpoint
+	// HeadChecked says that the lines were found to match what VerifyOptions.Head knows of
+	// this log.
+	HeadChecked bool
+	// Verified are the lines, of those asked for, that checkpoints were found to cover. It
+	// is empty when there are none, and means nothing when there are Problems.
+	Verified Range
 	// Problems say what is wrong. None means that nothing was changed, removed, added or
 	// reordered in what Checked covers.
 	Problems []Problem

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -130,7 +131,8 @@ func (s Segment) lastTime() (time.Time, error) {
 // prune removes a closed segment, the oldest one, whose lines are those before next.
 //
 //  1. The tiles over the lines are synced: after this they can never be made again.
-//  2. The lines are compared with the tree.
+//  2. The lines are compared with the tree, to the end of the file, and what was there
+//     before them with the note on its removal: nobody else's removal is carried on.
 //  3. The note is signed and synced. A crash from here on leaves a note about lines that
 //     are still there; the next call removes them.
 //  4. The files are removed.
@@ -139,6 +141,9 @@ func (l *Log) prune(ctx context.Context, s Segment, next uint64, reason PruneRea
 		return errors.New("the log has no key to sign for it")
 	}
 	if err := l.secureTree(next); err != nil {
+		return err
+	}
+	if err := l.removedBefore(s.First); err != nil {
 		return err
 	}
 	c, ok := l.Checkpoint()
@@ -154,11 +159,17 @@ func (l *Log) prune(ctx context.Context, s Segment, next uint64, reason PruneRea
 	if err != nil {
 		return err
 	}
-	_, err = s.scan(ctx, 0, next, false, func(_ uint64, line []byte) error {
+	_, err = s.scan(ctx, 0, math.MaxUint64, false, func(n uint64, line []byte) error {
+		if n >= next {
+			return fmt.Errorf("%s holds lines behind line %d, which is its last; it is kept as evidence, see arca audit verify", s.name(), next-1)
+		}
 		grown.add(0, merkle.LeafHash(line), nil)
 		return nil
 	})
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s ends within a line; it is kept as evidence, see arca audit verify: %w", s.name(), err)
+	}
+	if err != nil {
 		return err
 	}
 	if grown.size != want.size || grown.root() != want.root() {
@@ -172,6 +183,25 @@ func (l *Log) prune(ctx context.Context, s Segment, next uint64, reason PruneRea
 		return err
 	}
 	return l.removeSegment(s, reason)
+}
+
+// removedBefore makes sure that retention removed the lines before the oldest one.
+func (l *Log) removedBefore(first uint64) error {
+	if first == 0 {
+		return nil
+	}
+	text, err := readNote(prunePath(l.cfg.Dir, first))
+	if err == nil {
+		var p PruneNote
+		p, err = OpenPruneNote(text, l.tree.key.Verifier())
+		if err == nil && (p.Next != first || p.Origin != l.Origin()) {
+			err = fmt.Errorf("the note is about lines before %d of %s", p.Next, p.Origin)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lines before %d are gone, and no valid note says that retention removed them; the rest is kept as evidence, see arca audit verify: %w", first, err)
+	}
+	return nil
 }
 
 // removeSegment removes both forms of a segment, and what was left of compressing it.

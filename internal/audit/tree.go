@@ -46,11 +46,14 @@ type tree struct {
 	progress time.Time // when progress was reported last
 	spare    []merkle.Hash
 	// What fails again and again.
-	treeFail, keepFail, fileFail outage
+	treeFail, tileFail, keepFail, fileFail outage
 
 	// Owned by the goroutine of Run, and by Open before.
 	grown *merkle.Tree
 	head  Head
+	// ending is the origin of the log that ends, whose files are still in place; empty
+	// while none does.
+	ending string
 	// target is a checkpoint that the tree has not reached although it was signed once.
 	// Until the tree gets there and has its root, nothing is signed.
 	target *merkle.Checkpoint
@@ -242,7 +245,10 @@ func (t *tree) breakOff(why string) {
 	t.log.metrics.breaks.Set(float64(t.breaks.Load()))
 	t.log.cfg.Logger.Error("audit log: it is not what was signed before; no checkpoints are signed until the next start, which begins a new log",
 		"origin", t.head.Origin, "reason", why)
-	if err := writeBreak(t.log.cfg.Dir, why); err != nil {
+	if t.ending == "" {
+		t.ending = t.head.Origin
+	}
+	if err := writeBreak(t.log.cfg.Dir, why, t.ending); err != nil {
 		t.log.cfg.Logger.Error("audit log: note the break", "error", err)
 	}
 }
@@ -403,9 +409,11 @@ func (t *tree) publish(ctx context.Context) {
 	if err := t.grown.Flush(); err != nil {
 		// The tree in memory is sound, and the lines are on disk.
 		t.log.metrics.treeErrors.Inc()
-		if t.treeFail.begins() {
+		if t.tileFail.begins() {
 			t.log.cfg.Logger.Error("audit log: write hash tiles; they are made again later", "error", err)
 		}
+	} else {
+		t.tileFail.ends()
 	}
 	c, err := merkle.Checkpoint{Origin: t.head.Origin, Size: size, Root: t.grown.Root(), Time: time.Now()}.Sign(t.key)
 	if err != nil {

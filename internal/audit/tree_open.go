@@ -40,11 +40,14 @@ func (l *Log) openTree() error {
 	t.head.Origin = merkle.Origin(key.Name(), t.head.Generation)
 	l.tree = t
 
-	why, noted := readBreak(l.cfg.Dir)
+	why, origin, noted := readBreak(l.cfg.Dir)
 	if !noted {
 		why = t.resume()
+	} else if file, err := readCheckpoint(checkpointPath(l.cfg.Dir), key.Verifier()); err == nil && file != nil && t.putBack(file) {
+		origin = t.head.Origin
 	}
 	if why != "" {
+		t.ending = t.ended(why, origin, noted)
 		if err := t.beginAnew(why); err != nil {
 			if l.w.seg == nil {
 				return err
@@ -71,6 +74,24 @@ func (l *Log) openTree() error {
 	return nil
 }
 
+// notSetAside is why a log ends of which etcd knows already that it did.
+const notSetAside = "the former log was not set aside yet"
+
+// ended is the origin of the log whose files are in the directory when a new one is to
+// begin: that of this generation, or of the one before if a crash has ended an attempt
+// that had told etcd already. A note that tells no origin is of the time before it did;
+// then it is the former one if it can be.
+func (t *tree) ended(why, origin string, noted bool) string {
+	if _, ok := merkle.Generation(t.key.Name(), origin); ok {
+		return origin
+	}
+	n := len(t.head.Former)
+	if (noted || why == notSetAside) && t.head.Checkpoint == nil && n > 0 {
+		return t.head.Former[n-1].Origin
+	}
+	return t.head.Origin
+}
+
 // signed returns the newest checkpoint of this generation that anybody may have seen,
 // or nil, and why the log cannot go on at all.
 func (t *tree) signed() (c *merkle.Checkpoint, why string) {
@@ -82,13 +103,10 @@ func (t *tree) signed() (c *merkle.Checkpoint, why string) {
 	if file != nil {
 		generation, _ := merkle.Generation(t.key.Name(), file.Origin)
 		switch {
-		case generation > t.head.Generation:
-			// etcd was put back to an older state. Generations are never begun twice.
-			t.former("etcd was put back to a state from before this log ended", "")
-			t.head.Generation, t.head.Origin = generation, file.Origin
+		case t.putBack(file):
 		case generation < t.head.Generation && t.head.Checkpoint == nil:
 			// A crash came between telling etcd of a new log and setting the old one aside.
-			return nil, "the former log was not set aside yet"
+			return nil, notSetAside
 		case generation < t.head.Generation:
 			logger.Error("audit log: its newest checkpoint is of a former log", "origin", file.Origin)
 			file = nil
@@ -112,6 +130,18 @@ func (t *tree) signed() (c *merkle.Checkpoint, why string) {
 		}
 	}
 	return file, ""
+}
+
+// putBack takes in a checkpoint of a later generation than etcd knows, which was put back
+// to an older state. Generations are never begun twice.
+func (t *tree) putBack(file *merkle.Checkpoint) bool {
+	generation, _ := merkle.Generation(t.key.Name(), file.Origin)
+	if generation <= t.head.Generation {
+		return false
+	}
+	t.former("etcd was put back to a state from before this log ended", "")
+	t.head.Generation, t.head.Origin = generation, file.Origin
+	return true
 }
 
 // resume takes up the tree of this generation. why says why it cannot.
@@ -239,7 +269,7 @@ func (t *tree) former(why, dir string) {
 // now, it is told with the first checkpoint of the new log, before anybody sees that.
 func (t *tree) beginAnew(why string) error {
 	l := t.log
-	if err := writeBreak(l.cfg.Dir, why); err != nil {
+	if err := writeBreak(l.cfg.Dir, why, t.ending); err != nil {
 		return err
 	}
 	name := lostName(l.cfg.Dir)
@@ -277,7 +307,7 @@ func (t *tree) beginAnew(why string) error {
 		l.cfg.Logger.Warn("audit log: remove the note of a break", "error", err)
 	}
 	t.grown = merkle.NewTree(t.tiles)
-	t.target, t.ends, t.marks, t.mend = nil, nil, nil, false
+	t.ending, t.target, t.ends, t.marks, t.mend = "", nil, nil, nil, false
 	t.published.Store(nil)
 	t.secured.Store(0)
 	l.metrics.damage.Inc()
@@ -291,9 +321,10 @@ func (t *tree) beginAnew(why string) error {
 }
 
 // begunAlready reports whether etcd has been told of this generation although the files
-// of the former one are still in place.
+// of the former one are still in place. It has not if they are those of this generation,
+// which ended before its first checkpoint.
 func (t *tree) begunAlready() bool {
-	return t.head.Checkpoint == nil && len(t.head.Former) > 0 &&
+	return t.ending != t.head.Origin && t.head.Checkpoint == nil && len(t.head.Former) > 0 &&
 		t.head.Former[len(t.head.Former)-1].Origin == merkle.Origin(t.key.Name(), t.head.Generation-1)
 }
 

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,8 @@ type verification struct {
 	VerifyOptions
 	report *VerifyReport
 	keys   []note.Verifier
-	claims []claim // about this log, by size
-	notes  []PruneNote
+	claims []claim     // about this log, by size
+	notes  []PruneNote // by Next
 	segs   []Segment
 	upTo   []uint64
 	tiles  *merkle.Tiles
@@ -42,13 +43,18 @@ type verification struct {
 	// against a signed checkpoint; nil when the tiles allow none.
 	proven     tlog.HashReader
 	provenSize uint64
+	provenRoot merkle.Hash
 
-	pos  uint64 // the next line
-	edge *edge  // over the lines before pos; nil when that is not known
-	seg  int    // of the last part that was taken
-	good uint64 // the lines before it match a checkpoint, or stand in suspects
-	next int    // first claim that was not compared
-	open []claim
+	// head is what etcd has signed, or remembers, of this log; nil when that is nothing.
+	head *merkle.Checkpoint
+
+	first uint64 // the first line that is read
+	pos   uint64 // the next line
+	edge  *edge  // over the lines before pos; nil when that is not known
+	seg   int    // of the last part that was taken
+	good  uint64 // the lines before it match a checkpoint, or stand in suspects
+	next  int    // first claim that was not compared
+	open  []claim
 	// suspects are lines among which something does not match.
 	suspects []Range
 	extra    map[int]uint64 // lines too many, by segment
@@ -146,7 +152,7 @@ func (v *verification) openTiles() {
 		tries++
 		r := v.tiles.Reader(c.Size, c.Root)
 		if _, err := readEdge(c.Size, r); err == nil {
-			v.proven, v.provenSize = r, c.Size
+			v.proven, v.provenSize, v.provenRoot = r, c.Size, c.Root
 			return
 		}
 	}
@@ -199,33 +205,58 @@ func (v *verification) begin() {
 		if err != nil {
 			proven = noted
 		}
+		v.compareNotes(v.notes[i])
 	}
 	v.start(0, proven)
+}
+
+// compareNotes follows the notes on removals from the newest down to the first line.
+// Retention removes from the beginning on, so each note joins the one before.
+func (v *verification) compareNotes(newest PruneNote) {
+	for at := newest.From; at > 0; {
+		i, ok := slices.BinarySearchFunc(v.notes, at, func(p PruneNote, at uint64) int { return cmp.Compare(p.Next, at) })
+		if !ok {
+			v.problem(BadNote, 0, at-1, "lines 0 to %d are missing, and no valid note says that retention removed them", at-1)
+			return
+		}
+		at = v.notes[i].From
+	}
 }
 
 // start begins with a segment, given the tree over everything before it.
 func (v *verification) start(i int, e *edge) {
 	v.segs = v.segs[i:]
-	if end := slices.IndexFunc(v.segs, func(s Segment) bool { return s.First >= v.To }); end > 0 {
-		// One more line than asked may be needed, for the checkpoint that proves the last.
-		v.upTo = append(v.upTo, v.segs[end].First)
-		v.segs = v.segs[:end]
+	next := uint64(math.MaxUint64) // where the first segment begins that is not read
+	stop := v.stop()
+	if end := slices.IndexFunc(v.segs, func(s Segment) bool { return s.First >= stop }); end >= 0 {
+		if end = max(end, 1); end < len(v.segs) {
+			next = v.segs[end].First
+			v.segs = v.segs[:end]
+		}
 	}
-	end := v.upTo
-	v.upTo = nil
 	for _, s := range v.segs[1:] {
 		v.upTo = append(v.upTo, s.First)
 	}
-	if len(end) == 0 {
-		end = []uint64{math.MaxUint64}
-	}
-	v.upTo = append(v.upTo, end...)
+	v.upTo = append(v.upTo, next)
 	v.edge, v.pos, v.seg = e, v.segs[0].First, -1
-	v.good = v.pos
+	v.first, v.good = v.pos, v.pos
 	// Checkpoints over less than is read here are compared through the tiles.
 	for ; v.next < len(v.claims) && v.claims[v.next].Size <= v.pos; v.next++ {
 		v.compareEarlier(v.claims[v.next], e)
 	}
+}
+
+// stop is how many lines have to be read for those that are asked for: up to the first
+// checkpoint that covers all of them.
+func (v *verification) stop() uint64 {
+	if v.To != math.MaxUint64 {
+		for _, c := range v.claims {
+			if c.Size >= v.To {
+				return c.Size
+			}
+		}
+	}
+	return math.MaxUint64
 }
 
 // compareEarlier compares a checkpoint over lines that are not read, or not there, with
@@ -241,6 +272,7 @@ func (v *verification) compareEarlier(c claim, e *edge) {
 		earlier, err := v.edgeAt(c.Size)
 		if err != nil {
 			v.warn("%s could not be compared: the lines are not there or were not asked for, and neither are hash tiles", c)
+			v.uncompared(c)
 			return
 		}
 		root = earlier.root()
@@ -406,6 +438,9 @@ func (v *verification) matched(c claim) {
 	v.good = c.Size
 	r := v.report
 	r.Checked = append(r.Checked, c.Checkpoint)
+	if c.Size == r.Size && c.Time.IsZero() {
+		return // what etcd remembers of a former log has no time
+	}
 	r.Size, r.Root, r.Time = c.Size, c.Root, c.Time
 }
 
@@ -415,6 +450,11 @@ func (v *verification) matched(c claim) {
 func (v *verification) differs(c claim, mine merkle.Hash) {
 	proven, err := v.edgeAt(c.Size)
 	if err != nil {
+		if v.good == c.Size {
+			// The lines match another checkpoint of that size.
+			v.rewritten(c)
+			return
+		}
 		v.open = append(v.open, c)
 		return
 	}
@@ -425,61 +465,5 @@ func (v *verification) differs(c claim, mine merkle.Hash) {
 	}
 	if root != c.Root {
 		v.rewritten(c)
-	}
-}
-
-// finish looks at what is left when all lines were read.
-func (v *verification) finish() {
-	last := uint64(0)
-	for _, o := range v.open {
-		last = max(last, o.Size)
-	}
-	if last > 0 {
-		// Without tiles, what comes after a difference has nothing to stand on.
-		first := v.open[0].Size
-		v.suspect(v.good, first)
-		if last > first {
-			v.problem(LinesUnexplained, first, last-1, "%s could not be compared: lines before them do not match, and there are no hash tiles to go on from", plainRange(first, last-1))
-		}
-	}
-	ended := v.To >= v.pos && (len(v.upTo) == 0 || v.upTo[len(v.upTo)-1] == math.MaxUint64)
-	if !ended {
-		// The lines asked for may end before a checkpoint covers the last of them.
-		if v.good < min(v.To, v.pos) && v.provenSize >= v.pos && v.edge != nil {
-			if e, err := v.edgeAt(v.pos); err == nil && e.root() == v.edge.root() {
-				v.good = v.pos
-			} else if err == nil {
-				v.suspect(v.good, v.pos)
-			}
-		}
-		return
-	}
-	n := len(v.claims)
-	if n > 0 && v.claims[n-1].Size > v.pos && v.unread[len(v.segs)-1] {
-		v.warn("%s could not be compared", v.claims[n-1])
-		return
-	}
-	if n > 0 && v.claims[n-1].Size > v.pos {
-		c := v.claims[n-1]
-		v.problem(LinesCutOff, v.pos, c.Size-1, "the log ends before line %d, but %s says that there are lines up to %d: the end was cut off", v.pos, c, c.Size-1)
-		for ; v.next < n; v.next++ {
-			if e, err := v.edgeAt(v.claims[v.next].Size); err == nil && e.root() != v.claims[v.next].Root {
-				v.rewritten(v.claims[v.next])
-			}
-		}
-		// Lines between the last checkpoint that was matched and the cut.
-		if e, err := v.edgeAt(v.pos); err == nil && v.edge != nil && v.pos > v.good {
-			if e.root() == v.edge.root() {
-				v.good = v.pos
-			} else {
-				v.suspect(v.good, v.pos)
-			}
-		} else if v.pos > v.good && last == 0 {
-			v.warn("lines %d to %d are covered by no checkpoint that could be compared", v.good, v.pos-1)
-		}
-		return
-	}
-	if n > 0 && v.pos > v.claims[n-1].Size {
-		v.report.Tail = v.pos - v.claims[n-1].Size
 	}
 }
