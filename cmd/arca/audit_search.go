@@ -141,7 +141,12 @@ func (f *auditFilter) eachIn(cmd *cobra.Command, env *environment, from string, 
 		return false, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	at := trail.Position("")
+	at, damaged := trail.Position(""), false
+	defer func() {
+		if damaged {
+			fmt.Fprintf(env.err, "arca: events may be missing: %v\n", errDamaged)
+		}
+	}()
 	for found := 0; ; {
 		most := searchPage
 		if limit > 0 {
@@ -151,6 +156,7 @@ func (f *auditFilter) eachIn(cmd *cobra.Command, env *environment, from string, 
 		if err != nil {
 			return false, err
 		}
+		damaged = damaged || page.Damaged
 		events := make([]auditEvent, 0, len(page.Events))
 		for i := range page.Events {
 			e := &page.Events[i]
@@ -166,6 +172,9 @@ func (f *auditFilter) eachIn(cmd *cobra.Command, env *environment, from string, 
 		at = page.Next
 	}
 }
+
+// errDamaged says that files were left out that cannot be read.
+var errDamaged = errors.New("part of the log cannot be read; arca audit verify tells which")
 
 // openTrail makes a copy of the log searchable. What it needs besides is in a temporary
 // folder.

@@ -91,3 +91,16 @@ func TestInert(t *testing.T) {
 		}
 	}
 }
+
+// The time of day at which an export begins does not decide what it writes.
+func TestWholeDays(t *testing.T) {
+	now := time.Date(2026, 3, 8, 1, 30, 0, 0, time.FixedZone("", 2*3600)) // the seventh in UTC
+	for _, c := range [][2]string{
+		{"7d", "2026-02-28"}, {"1h", "2026-03-07"}, {"2026-03-01T12:30:00Z", "2026-03-01T12:30:00Z"}, {"", ""}, {"x", "x"},
+	} {
+		f := auditFilter{since: c[0], until: c[0]}
+		if got := f.wholeDays(now); got.since != c[1] || got.until != c[1] || f.since != c[0] {
+			t.Errorf("wholeDays(%q) = %q, %q, want %q", c[0], got.since, got.until, c[1])
+		}
+	}
+}

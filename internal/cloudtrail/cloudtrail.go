@@ -5,7 +5,9 @@
 // them: what Arca adds for those who run it, package audit's member "arca", is left out.
 //
 // It trusts package trail to find events, and the log to be whole; call for identities and
-// decisions. A page costs a bounded amount of reading, and an account gets two a second.
+// decisions. A page costs a bounded amount of reading, an account gets two a second in each
+// region, and few are read at a time: lookups of many accounts and regions together take
+// no more of the machine than these.
 package cloudtrail
 
 import (
@@ -30,11 +32,19 @@ type Service struct {
 	store *store.Store
 	trail *trail.Trail
 	limit limiter
+	// slots has room for the searches that run at a time; others wait for them.
+	slots chan struct{}
 }
+
+// searchesAtOnce is how many searches run at a time.
+const searchesAtOnce = 4
 
 // New builds a Service.
 func New(cfg Config) *Service {
-	return &Service{store: cfg.Store, trail: cfg.Trail, limit: newLimiter(cfg.RequestsPerSecond)}
+	return &Service{
+		store: cfg.Store, trail: cfg.Trail, limit: newLimiter(cfg.RequestsPerSecond),
+		slots: make(chan struct{}, searchesAtOnce),
+	}
 }
 
 // Register makes the dispatcher serve the operations of the service.

@@ -51,7 +51,7 @@ func (s *Service) LookupEvents(ctx context.Context, c *call.Call, in *cloudtrail
 		// The one category to ask for: Insights events, which no trail collects here.
 		return &cloudtrailapi.LookupEventsOutput{Events: []cloudtrailapi.Event{}}, nil
 	}
-	page, err := s.trail.Search(ctx, *f, at, limit)
+	page, err := s.search(ctx, f, at, limit)
 	if errors.Is(err, trail.ErrPosition) {
 		return nil, invalidToken()
 	}
@@ -70,6 +70,17 @@ func (s *Service) LookupEvents(ctx context.Context, c *call.Call, in *cloudtrail
 		out.NextToken = &token
 	}
 	return out, nil
+}
+
+// search waits for its turn, and searches.
+func (s *Service) search(ctx context.Context, f *trail.Filter, at trail.Position, limit int) (trail.Page, error) {
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return trail.Page{}, context.Cause(ctx)
+	}
+	defer func() { <-s.slots }()
+	return s.trail.Search(ctx, *f, at, limit)
 }
 
 func resultsWanted(in *cloudtrailapi.LookupEventsInput) (int, error) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -268,4 +269,19 @@ func TestUnreadable(t *testing.T) {
 	}
 	_, err := h.lookup(&cloudtrailapi.LookupEventsInput{})
 	refused(t, "lookup without log", err, cloudtrailapi.InternalFailure)
+}
+
+// TestAtOnce: many lookups at a time are all served, each in its turn.
+func TestAtOnce(t *testing.T) {
+	h := newHouse(t, -1)
+	h.write(t, nil)
+	var running sync.WaitGroup
+	for range 40 {
+		running.Go(func() {
+			if out, err := h.lookup(new(by("Username", "alice"))); err != nil || len(out.Events) != 1 {
+				t.Errorf("lookup: %v, %v", out, err)
+			}
+		})
+	}
+	running.Wait()
 }

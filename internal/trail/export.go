@@ -44,6 +44,9 @@ type ExportReport struct {
 	// Present are files that an earlier export of the same events has left.
 	Present int
 	Bytes   int64 // of all files, written or present
+	// Damaged says that lines or whole segments of the log cannot be read: events may be
+	// missing.
+	Damaged bool
 }
 
 // Export writes the events that are asked for as CloudTrail delivers them: in gzip files
@@ -56,7 +59,8 @@ type ExportReport struct {
 // at all. Memory is bounded, whatever the number of events, accounts and regions.
 func (t *Trail) Export(ctx context.Context, cfg ExportConfig) (ExportReport, error) {
 	x := exporter{cfg: cfg, open: make(map[exportKey]*exportFile)}
-	err := t.walk(ctx, cfg.Filter, x.add)
+	damaged, err := t.walk(ctx, cfg.Filter, x.add)
+	x.report.Damaged = damaged
 	if err == nil {
 		err = x.flushAll()
 	}
@@ -66,22 +70,24 @@ func (t *Trail) Export(ctx context.Context, cfg ExportConfig) (ExportReport, err
 	return x.report, nil
 }
 
-// walk calls fn for all events that are asked for, in the order of SearchForward.
-func (t *Trail) walk(ctx context.Context, f Filter, fn func(e *Event) error) error {
+// walk calls fn for all events that are asked for, in the order of SearchForward, and
+// reports whether part of the log cannot be read.
+func (t *Trail) walk(ctx context.Context, f Filter, fn func(e *Event) error) (damaged bool, err error) {
 	q, err := f.compile()
 	if err != nil {
-		return err
+		return false, err
 	}
 	lanes := make([]*lane, 0, len(t.folders))
 	defer func() {
 		for _, l := range lanes {
 			l.close()
+			damaged = damaged || l.damaged
 		}
 	}()
 	for _, dir := range t.folders {
 		l, err := dir.newLane(ctx, q, true, nil)
 		if err != nil {
-			return err
+			return false, err
 		}
 		lanes = append(lanes, l)
 	}
@@ -89,11 +95,11 @@ func (t *Trail) walk(ctx context.Context, f Filter, fn func(e *Event) error) err
 	for {
 		best, err := first(ctx, lanes, &b, true)
 		if err != nil || best == nil {
-			return err
+			return false, err
 		}
 		e := best.take()
 		if err := fn(&e); err != nil {
-			return err
+			return false, err
 		}
 	}
 }

@@ -26,7 +26,7 @@ import (
 //
 // Numbers are little-endian.
 const (
-	indexMagic   = "arcaidx\x01"
+	indexMagic   = "arcaidx\x02"
 	headerFields = 8 + 4 + 8 + 8 + 4 + 8 + 8 + 9*4
 
 	fanBits  = 10

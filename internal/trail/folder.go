@@ -47,7 +47,8 @@ type folder struct {
 
 	building sync.Mutex // held while an index is made: one after the other
 
-	heads headers
+	heads   headers
+	damages damages
 }
 
 // headers remembers what indexes say about themselves, and of which file it was.
@@ -348,6 +349,9 @@ func (f *folder) build(ctx context.Context, seg audit.Segment, next uint64) (ind
 		}
 		done()
 	}
+	if err := f.damages.known(seg.First); err != nil {
+		return nil, nil, err
+	}
 	target := min(next, seg.First+maxIndexedLines)
 	b := newBuilder(seg.First, rand.Uint64())
 	if x, done := f.resume(seg, target); x != nil {
@@ -359,13 +363,13 @@ func (f *folder) build(ctx context.Context, seg audit.Segment, next uint64) (ind
 	}
 	r, err := seg.Open()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, f.damages.note(ctx, seg, err)
 	}
 	defer func() { _ = r.Close() }() // nothing was written through it
 	nothing := func() {}
 	feed := feeder{b: b, r: r, limit: uint32(target - seg.First), lock: nothing, unlock: nothing}
 	if _, err := feed.run(ctx); err != nil {
-		return nil, nil, err
+		return nil, nil, f.damages.note(ctx, seg, err)
 	}
 	if err := b.write(f.write, true, r.Size()); err != nil {
 		f.slog.Warn("index of the audit log not saved; it is made again when it is needed",

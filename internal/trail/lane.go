@@ -31,15 +31,17 @@ type lane struct {
 	remade  bool // its index has been discarded once
 	current bool // the index is of the live segment
 
-	head   *Event // found, not yet taken
-	done   bool
-	record record
+	head    *Event // found, not yet taken
+	done    bool
+	damaged bool // lines were left out because they cannot be read
+	record  record
 }
 
 // errBudget ends a step that has read as many lines as it may.
 var errBudget = errors.New("as many lines as one search reads")
 
-// budget is how many lines a search may still read.
+// budget is how many lines a search may still read. A block that is read for them costs
+// as well, in lines: one that is wanted of each block is the dearest way to read the log.
 type budget struct{ lines int }
 
 func (f *folder) newLane(ctx context.Context, q *query, forward bool, at map[string]uint64) (*lane, error) {
@@ -52,8 +54,11 @@ func (f *folder) newLane(ctx context.Context, q *query, forward bool, at map[str
 		return nil, fmt.Errorf("search audit log: %w", err)
 	}
 	bound, ok := at[f.name]
-	if !ok && !forward {
+	switch {
+	case !ok && !forward:
 		bound = math.MaxUint64
+	case forward && f.log != nil && bound > f.log.Size():
+		bound = 0 // of a former generation, of which nothing is left
 	}
 	l.bound = bound
 	if !forward {
@@ -92,7 +97,9 @@ func (l *lane) next(ctx context.Context, b *budget) error {
 			return errBudget
 		}
 		b.lines--
+		cost := l.file.cost
 		line, err := l.file.line(n)
+		b.lines -= l.file.cost - cost
 		if errors.Is(err, errIndex) && !l.remade && !l.current {
 			if err := l.remake(ctx); err != nil {
 				return err
@@ -106,7 +113,8 @@ func (l *lane) next(ctx context.Context, b *budget) error {
 		}
 		if err != nil {
 			// What the disk has lost, or somebody has changed, must not hide the rest.
-			l.f.slog.Warn("audit line cannot be read", "directory", l.f.dir, "line", l.first+uint64(n), "error", err.Error())
+			l.damaged = true
+			l.f.complain(l.first, fmt.Errorf("line %d: %w", l.first+uint64(n), err))
 			continue
 		}
 		if l.record.read(line) && l.q.matches(&l.record, line) {
@@ -172,7 +180,7 @@ func (l *lane) openSegment(ctx context.Context) error {
 		return nil // retention removed the segment
 	}
 	if err != nil {
-		return fmt.Errorf("search audit segment %d: %w", seg.First, err)
+		return l.skip(seg, next, err)
 	}
 	l.first = seg.First
 	l.header = h
@@ -194,7 +202,25 @@ func (l *lane) openSegment(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
+		l.todo, l.header = nil, header{}
+		return l.skip(seg, next, err)
+	}
+	return nil
+}
+
+// skip leaves a segment out that is damaged: it must not hide the others. Errors that
+// pass, or that whoever searches can do something about, end the search.
+func (l *lane) skip(seg audit.Segment, next uint64, err error) error {
+	if !isDamage(err) || l.current {
 		return fmt.Errorf("search audit segment %d: %w", seg.First, err)
+	}
+	l.damaged = true
+	l.f.complain(seg.First, err)
+	switch {
+	case !l.forward:
+		l.bound = min(l.bound, seg.First)
+	case next != math.MaxUint64:
+		l.bound = max(l.bound, next)
 	}
 	return nil
 }
@@ -227,6 +253,13 @@ func (l *lane) remake(ctx context.Context) error {
 // candidates asks the index of a segment.
 func (l *lane) candidates(ctx context.Context, seg audit.Segment, next uint64) ([]uint32, []block, header, error) {
 	lines, blocks, h, state, err := l.f.askLive(seg.First, l.q)
+	if state == segmentNew {
+		// It was begun since, or its index is being made anew.
+		if err := l.f.advance(ctx); err != nil {
+			return nil, nil, header{}, err
+		}
+		lines, blocks, h, state, err = l.f.askLive(seg.First, l.q)
+	}
 	if state == segmentLive && errors.Is(err, errIndex) {
 		if err := l.f.reindex(ctx, seg.First); err != nil {
 			return nil, nil, header{}, err
@@ -235,6 +268,11 @@ func (l *lane) candidates(ctx context.Context, seg audit.Segment, next uint64) (
 	}
 	l.current = state == segmentLive
 	if state != segmentOld {
+		if l.forward {
+			// Lines may follow in it that the answer does not have. Those of the segment
+			// that comes next are not to be found before them.
+			l.segs = l.segs[:l.i+1]
+		}
 		return lines, blocks, h, err
 	}
 	if next == math.MaxUint64 && l.f.log != nil {

@@ -21,7 +21,11 @@ type lineFile struct {
 	at     int // block that is in cut; -1 for none
 	buf    []byte
 	cut    [][]byte
+	cost   int // of the blocks that were read, in lines
 }
+
+// costBytes is how many bytes of a block cost as much as a line that is looked at.
+const costBytes = 4 << 10
 
 func openLines(seg audit.Segment, h header, blocks []block, complete bool) (*lineFile, error) {
 	r, err := seg.Open()
@@ -63,6 +67,7 @@ func (f *lineFile) load(i int) error {
 	if to <= from || to-from > maxBlockBytes {
 		return fmt.Errorf("%w: block", errIndex)
 	}
+	f.cost += max(blockLines, int((to-from)/costBytes))
 	if int64(cap(f.buf)) < to-from {
 		f.buf = make([]byte, to-from)
 	}

@@ -41,6 +41,13 @@ func appendNames(dst []string, name string) []string {
 		}
 		return dst
 	}
+	if function, ok := strings.CutPrefix(rest, "function:"); ok && service == "lambda" {
+		function, _, _ = strings.Cut(function, ":") // without its version
+		if function != "" {
+			dst = append(dst, function)
+		}
+		return dst
+	}
 	if i := strings.LastIndexAny(rest, "/:"); i >= 0 && i < len(rest)-1 {
 		dst = append(dst, rest[i+1:])
 	}
@@ -60,7 +67,8 @@ func appendIndexed(dst []string, name string) []string {
 
 // sameResource reports whether the resource that somebody asks for may be the one that
 // an event of this account and region names. They may name it differently, by ARN and
-// by name. Two whole ARNs must be equal: a secret that was made again is another one.
+// by name. Two whole ARNs must be equal: a secret that was made again is another one. A
+// secret's ARN without the characters that were added to its name fits all of these.
 func sameResource(asked, named, account, region string) bool {
 	if asked == named {
 		return true
@@ -69,7 +77,7 @@ func sameResource(asked, named, account, region string) bool {
 	_, _, _, _, namedARN := arnParts(named)
 	switch {
 	case askedARN && namedARN:
-		return false
+		return partialOf(asked, named) || partialOf(named, asked)
 	case askedARN:
 		if askedAccount != "" && askedAccount != account || askedRegion != "" && askedRegion != region {
 			return false
@@ -79,6 +87,18 @@ func sameResource(asked, named, account, region string) bool {
 		return contains(appendNames(nil, named)[1:], asked)
 	}
 	return false
+}
+
+// partialOf reports whether part is the ARN of a secret as callers may shorten it: without
+// the characters that were added to the secret's name.
+func partialOf(full, part string) bool {
+	return len(full) == len(part)+secretSuffixLen && strings.HasPrefix(full, part) && full[len(part)] == '-' &&
+		isSecret(part)
+}
+
+func isSecret(arn string) bool {
+	service, _, _, rest, ok := arnParts(arn)
+	return ok && service == "secretsmanager" && strings.HasPrefix(rest, "secret:")
 }
 
 func contains(names []string, name string) bool {

@@ -2,8 +2,11 @@ package trail
 
 import (
 	"errors"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // Position is a place between events from where a search goes on: for each node's
@@ -43,4 +46,32 @@ func makePosition(lines map[string]uint64) Position {
 		values.Set(name, strconv.FormatUint(n, 10))
 	}
 	return Position(values.Encode())
+}
+
+// generations makes a position of before a break one of now. The lines that it counted
+// have been moved to a directory that it does not know, the oldest of these if there were
+// several breaks since; in later ones, and in the new log, no line had been written yet.
+func (t *Trail) generations(at map[string]uint64) map[string]uint64 {
+	since := make(map[string][]string)
+	for _, f := range t.folders {
+		node, _, former := strings.Cut(f.name, "/"+lostPrefix)
+		if !former {
+			continue
+		}
+		_, known := at[f.name]
+		if _, ok := at[node]; ok && !known {
+			since[node] = append(since[node], f.name)
+		}
+	}
+	if len(since) == 0 {
+		return at
+	}
+	at = maps.Clone(at)
+	for node, names := range since {
+		slices.Sort(names) // by time
+		for _, name := range names {
+			at[name], at[node] = at[node], 0
+		}
+	}
+	return at
 }

@@ -20,6 +20,7 @@ type record struct {
 	secretID, newName, answerARN, detailID   []byte
 	iamUser, iamRole, iamGroup, iamPolicy    []byte
 	iamPolicyARN, iamKey                     []byte
+	assumed, function                        []byte // as the caller named role and function
 }
 
 type resource struct {
@@ -219,6 +220,7 @@ func (r *record) listed(c *cursor) bool {
 func (r *record) parameters(c *cursor) bool {
 	r.secretID, r.newName = nil, nil
 	r.iamUser, r.iamRole, r.iamGroup, r.iamPolicy, r.iamPolicyARN, r.iamKey = nil, nil, nil, nil, nil, nil
+	r.assumed, r.function = nil, nil
 	if !c.enter('{') {
 		return c.skip()
 	}
@@ -244,6 +246,10 @@ func (r *record) parameters(c *cursor) bool {
 			r.iamPolicyARN, ok = c.str()
 		case "accessKeyId":
 			r.iamKey, ok = c.str()
+		case "roleArn":
+			r.assumed, ok = c.str()
+		case "functionName":
+			r.function, ok = c.str()
 		default:
 			ok = c.skip()
 		}
@@ -302,7 +308,26 @@ func (r *record) derive() {
 		r.add(policyType, r.iamPolicyARN)
 		r.add(policyType, r.iamPolicy)
 		r.add(accessKeyType, r.iamKey)
+	case "sts.amazonaws.com":
+		r.add(roleType, r.assumed)
+	case "lambda.amazonaws.com":
+		r.add(functionType, r.function)
+		r.add(functionType, bareFunction(r.function))
 	}
+}
+
+// bareFunction is the name of a function that was named with its account or its version:
+// 111122223333:function:name:version. Of an ARN it is nothing, which is taken apart like
+// other ARNs.
+func bareFunction(name []byte) []byte {
+	if bytes.HasPrefix(name, []byte("arn:")) {
+		return nil
+	}
+	if _, rest, ok := bytes.Cut(name, []byte("function:")); ok {
+		name = rest
+	}
+	name, _, _ = bytes.Cut(name, []byte(":"))
+	return name
 }
 
 func (r *record) add(kind string, name []byte) {

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// searchLines is how many lines one search reads at most before it answers with what
-	// it has. Only what no index helps with reads so many.
+	// searchLines bounds what one search reads before it answers with what it has: as many
+	// lines, where each block that is read for them costs as much as its lines at least.
+	// Only what no index helps with reads so much.
 	searchLines = 100_000
 	// pageWeight is how many bytes of events make a page full, whatever number was asked
 	// for.
@@ -24,6 +25,9 @@ type Page struct {
 	Next Position
 	// More says that there may be more events at Next now.
 	More bool
+	// Damaged says that lines or whole segments on the way cannot be read: events may be
+	// missing. Which ones, the log says, and Check of package audit.
+	Damaged bool
 }
 
 // ErrNotFound is the error for an event that is not in the log.
@@ -59,6 +63,7 @@ func (t *Trail) search(ctx context.Context, f Filter, at Position, limit int, fo
 			l.close()
 		}
 	}()
+	from = t.generations(from)
 	for _, dir := range t.folders {
 		l, err := dir.newLane(ctx, q, forward, from)
 		if err != nil {
@@ -86,6 +91,7 @@ func (t *Trail) search(ctx context.Context, f Filter, at Position, limit int, fo
 	next := make(map[string]uint64, len(lanes))
 	for _, l := range lanes {
 		next[l.f.name] = l.bound
+		page.Damaged = page.Damaged || l.damaged
 	}
 	page.Next = makePosition(next)
 	return page, nil
@@ -131,6 +137,9 @@ func (t *Trail) Find(ctx context.Context, id string) (Event, error) {
 	page, err := t.Search(ctx, Filter{EventID: id}, "", 1)
 	if err != nil {
 		return Event{}, err
+	}
+	if len(page.Events) == 0 && page.Damaged {
+		return Event{}, fmt.Errorf("%w: %q; but part of the log cannot be read", ErrNotFound, id)
 	}
 	if len(page.Events) == 0 {
 		return Event{}, fmt.Errorf("%w: %q", ErrNotFound, id)

@@ -56,6 +56,9 @@ type Trail struct {
 // lostPrefix begins the names of directories of former generations of a node's log.
 const lostPrefix = "lost-"
 
+// lostFound is what file systems have where they are mounted. Only root may read it.
+const lostFound = "lost+found"
+
 // Dirs lists the directories with segments: dir itself, or those of the nodes in it, and
 // in each of them those of former generations of its log.
 func Dirs(dir string) ([]string, error) {
@@ -71,7 +74,7 @@ func Dirs(dir string) ([]string, error) {
 		return nil, fmt.Errorf("look for audit logs: %w", err)
 	}
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || e.Name() == lostFound {
 			continue
 		}
 		more, err := nodeDirs(filepath.Join(dir, e.Name()))
@@ -265,6 +268,10 @@ func (f *folder) tend(ctx context.Context) error {
 		_, done, err := f.build(ctx, segs[i], nextFirst(segs, i))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since
+		}
+		if err != nil && ctx.Err() == nil && isDamage(err) {
+			f.complain(segs[i].First, err)
+			continue
 		}
 		if err != nil {
 			return err
