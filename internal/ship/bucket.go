@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +45,11 @@ const (
 	// slowest.
 	requestTimeout = 30 * time.Second
 	slowestBytes   = 64 << 10 // a second
+	// maxKeys bounds how much of a listing is kept: a folder of ours holds some thousands.
+	maxKeys = 1_000_000
+	// maxEmptyPages bounds how often in a row a store may answer with a page of nothing
+	// and promise more.
+	maxEmptyPages = 100
 	// credentialsAge is how long credentials from a file are used before it is read
 	// again.
 	credentialsAge = 5 * time.Minute
@@ -59,6 +66,7 @@ type bucketPlace struct {
 	client *s3.Client
 	bucket string
 	prefix string
+	keys   int // of a listing, at most
 
 	// The piece that the next lines are added to, as long as it is short.
 	pieceSegment, pieceFirst, pieceNext uint64
@@ -94,7 +102,7 @@ func newBucketPlace(c CopyConfig) (*bucketPlace, error) {
 		options.BaseEndpoint = aws.String(c.Endpoint)
 	}
 	options.Credentials = aws.NewCredentialsCache(&credentials{file: c.CredentialsFile, profile: c.Profile, region: region})
-	return &bucketPlace{client: s3.New(options), bucket: c.Bucket, prefix: c.Prefix}, nil
+	return &bucketPlace{client: s3.New(options), bucket: c.Bucket, prefix: c.Prefix, keys: maxKeys}, nil
 }
 
 // credentials reads a file, or asks what AWS's SDK finds: the environment, a role of
@@ -148,7 +156,9 @@ func (b *bucketPlace) list(ctx context.Context, folder string) (files map[string
 		Bucket: &b.bucket, Prefix: &prefix, Delimiter: aws.String("/"),
 	})
 	files = make(map[string]int64)
-	for pages.HasMorePages() {
+	seen := make(map[string]bool) // folders
+	for empty := 0; pages.HasMorePages(); {
+		before := len(files) + len(seen)
 		rctx, cancel := bounded(ctx, 0)
 		page, err := pages.NextPage(rctx)
 		cancel()
@@ -159,9 +169,20 @@ func (b *bucketPlace) list(ctx context.Context, folder string) (files map[string
 			files[strings.TrimPrefix(aws.ToString(o.Key), prefix)] = aws.ToInt64(o.Size)
 		}
 		for _, p := range page.CommonPrefixes {
-			folders = append(folders, strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), prefix), "/"))
+			seen[strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), prefix), "/")] = true
+		}
+		// A store that goes round in circles would be listed for ever.
+		empty++
+		switch total := len(files) + len(seen); {
+		case total > b.keys:
+			return nil, nil, fmt.Errorf("list %s: more than %d objects", folder, b.keys)
+		case total > before:
+			empty = 0
+		case pages.HasMorePages() && (len(page.Contents)+len(page.CommonPrefixes) > 0 || empty > maxEmptyPages):
+			return nil, nil, fmt.Errorf("list %s: a page has nothing new, and is not the last one", folder)
 		}
 	}
+	folders = slices.Sorted(maps.Keys(seen))
 	return files, folders, nil
 }
 

@@ -3,6 +3,7 @@ package ship
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"arca/internal/audit"
+	"arca/internal/merkle"
 )
 
 const (
@@ -152,7 +154,7 @@ func (c *copier) run(ctx context.Context) {
 		pause := c.every
 		err := c.round(ctx)
 		if err != nil && ctx.Err() == nil {
-			pause = c.state.failed(err)
+			pause = c.state.failed(err, c.log.Size())
 			c.forget()
 		}
 		if !sleep(ctx, pause) {
@@ -181,7 +183,8 @@ func (c *copier) rewind(next uint64) {
 	}
 }
 
-// round brings the copy up to date.
+// round brings the copy up to where the log is when it begins: with a log that never
+// rests, what is written since is for the next one.
 //
 // The checkpoint is read before the lines are copied, and put after them: every line
 // that it covers was synced before it was signed, and so is in the copy by then. A
@@ -191,13 +194,17 @@ func (c *copier) round(ctx context.Context) error {
 	if err := c.begin(); err != nil {
 		return err
 	}
-	size := c.log.Size()
-	if size > c.next {
-		c.state.trying(time.Now())
-	}
 	head, err := readSmall(filepath.Join(c.dir, checkpointName))
 	if err != nil {
 		return err
+	}
+	// Read after the checkpoint, so that no line it covers is left for the next round.
+	size := c.log.Size()
+	if cp, err := merkle.UnverifiedCheckpoint(head); err == nil {
+		size = max(size, cp.Size)
+	}
+	if size > c.next {
+		c.state.trying(time.Now())
 	}
 	if c.known {
 		err = c.place.check(c.folder)
@@ -218,12 +225,13 @@ func (c *copier) round(ctx context.Context) error {
 		if err := c.copyClosed(ctx, segs); err != nil {
 			return err
 		}
-		done, err := c.copyTail(ctx, segs)
-		if err != nil {
-			return err
-		}
-		if done && c.next >= size {
+		if c.next >= size {
 			break
+		}
+		if done, err := c.copyTail(ctx, segs); err != nil {
+			return err
+		} else if done && c.next < size {
+			return fmt.Errorf("the log ends before line %d, its checkpoint covers the lines before %d", c.next, size)
 		}
 	}
 	if err := c.copySmall(ctx, head); err != nil {

@@ -8,8 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"arca/internal/audit"
 )
@@ -34,6 +38,92 @@ type dirPlace struct {
 
 func (d *dirPlace) path(name string) string { return filepath.Join(d.root, filepath.FromSlash(name)) }
 
+// open opens a folder, which is made if it is to be. Nothing below the root may be a
+// link: whoever can write there would choose what we write to, and could choose the
+// log itself. The root may be one.
+func (d *dirPlace) open(folder string, create bool) (*os.Root, error) {
+	dir, err := os.OpenRoot(d.root)
+	if err != nil {
+		return nil, err
+	}
+	own, err := os.Stat(d.log)
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	for name := range strings.SplitSeq(path.Clean(folder), "/") {
+		next, err := openFolder(dir, name, own, create)
+		if err := errors.Join(err, dir.Close()); err != nil {
+			return nil, err
+		}
+		dir = next
+	}
+	return dir, nil
+}
+
+// openFolder opens a folder in dir, unless it is own under another name. A new one is
+// there after a crash, too.
+func openFolder(dir *os.Root, name string, own fs.FileInfo, create bool) (*os.Root, error) {
+	path := filepath.Join(dir.Name(), name)
+	named, err := dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		if err := dir.Mkdir(name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		if err := syncRoot(dir); err != nil {
+			return nil, err
+		}
+		named, err = dir.Lstat(name)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !named.IsDir():
+		return nil, fmt.Errorf("%s is not a directory", path)
+	case os.SameFile(named, own):
+		return nil, fmt.Errorf("%s is the log itself", path)
+	}
+	next, err := dir.OpenRoot(name) // follows a link that was put there since
+	if err != nil {
+		return nil, err
+	}
+	opened, err := next.Stat(".")
+	if err == nil && !os.SameFile(named, opened) {
+		err = fmt.Errorf("%s was replaced while it was opened", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, next.Close())
+	}
+	return next, nil
+}
+
+// openFile opens a regular file in dir: what has the name itself, and not what a link
+// of that name leads to. With O_CREATE it is made if it is not there.
+func openFile(dir *os.Root, name string, flag int) (*os.File, error) {
+	path := filepath.Join(dir.Name(), name)
+	named, err := dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0 {
+		return dir.OpenFile(name, flag|os.O_EXCL, fileMode)
+	} else if err != nil {
+		return nil, err
+	}
+	if !named.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	// Should it have become a pipe by now, opening it does not wait for a reader.
+	f, err := dir.OpenFile(name, flag&^os.O_CREATE|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(named, opened) {
+		err = fmt.Errorf("%s was replaced while it was opened", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 func (d *dirPlace) list(_ context.Context, folder string) (files map[string]int64, folders []string, err error) {
 	// The root is never made: it may be where a disk is to be mounted.
 	if info, err := os.Stat(d.root); err != nil {
@@ -41,36 +131,46 @@ func (d *dirPlace) list(_ context.Context, folder string) (files map[string]int6
 	} else if !info.IsDir() {
 		return nil, nil, fmt.Errorf("%s is not a directory", d.root)
 	}
-	if there, err := os.Stat(d.path(folder)); err == nil {
-		if own, err := os.Stat(d.log); err == nil && os.SameFile(there, own) {
-			return nil, nil, fmt.Errorf("%s is the log itself", d.path(folder))
-		}
-	}
-	entries, err := os.ReadDir(d.path(folder))
+	dir, err := d.open(folder, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	} else if err != nil {
 		return nil, nil, err
 	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	f, err := dir.Open(".")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return nil, nil, err
+	}
 	files = make(map[string]int64)
 	for _, e := range entries {
-		if e.IsDir() {
-			folders = append(folders, e.Name())
-			continue
-		}
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() || strings.HasSuffix(e.Name(), tmpSuffix) {
-			continue
-		} else if err != nil {
+		info, err := dir.Lstat(e.Name())
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
 			return nil, nil, err
+		case info.IsDir():
+			folders = append(folders, e.Name())
+		case info.Mode().IsRegular() && !strings.HasSuffix(e.Name(), tmpSuffix):
+			files[e.Name()] = info.Size()
 		}
-		files[e.Name()] = info.Size()
 	}
+	slices.Sort(folders)
 	return files, folders, nil
 }
 
-func (d *dirPlace) read(_ context.Context, name string) ([]byte, error) {
-	f, err := os.Open(d.path(name))
+func (d *dirPlace) read(_ context.Context, name string) (content []byte, err error) {
+	dir, err := d.open(path.Dir(name), false)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	f, err := openFile(dir, path.Base(name), os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +188,20 @@ func (d *dirPlace) putFile(ctx context.Context, name string, f *os.File, size in
 
 // replace writes a file beside the one of that name and puts it in its place once it
 // is on disk. A crash leaves the old one, or the new one, and maybe a rest that the
-// next attempt overwrites.
+// next attempt removes.
 func (d *dirPlace) replace(ctx context.Context, name string, r io.Reader) (err error) {
-	path := d.path(name)
-	if err := d.makeDir(filepath.Dir(path)); err != nil {
+	dir, err := d.open(path.Dir(name), true)
+	if err != nil {
 		return err
 	}
-	tmp := path + tmpSuffix
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	base := path.Base(name)
+	tmp := base + tmpSuffix
+	// Removed and made anew, never cut: it may be a link, or another name of a file.
+	if err := dir.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := dir.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return err
 	}
@@ -104,12 +210,12 @@ func (d *dirPlace) replace(ctx context.Context, name string, r io.Reader) (err e
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+		return errors.Join(err, dir.Remove(tmp))
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := dir.Rename(tmp, base); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return syncRoot(dir)
 }
 
 // interruptible stops reading when its context ends.
@@ -125,18 +231,13 @@ func (i *interruptible) Read(p []byte) (int, error) {
 	return i.r.Read(p)
 }
 
-// makeDir makes a folder below root, and makes sure that a crash does not unmake it.
-func (d *dirPlace) makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil || dir == d.root {
+// syncRoot makes durable what names a folder has.
+func syncRoot(dir *os.Root) error {
+	f, err := dir.Open(".")
+	if err != nil {
 		return err
 	}
-	if err := d.makeDir(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func syncDir(dir string) error {
@@ -147,11 +248,24 @@ func syncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-func (d *dirPlace) remove(_ context.Context, name string) error { return os.Remove(d.path(name)) }
+func (d *dirPlace) remove(_ context.Context, name string) error {
+	dir, err := d.open(path.Dir(name), false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Remove(path.Base(name)), dir.Close())
+}
 
 func (d *dirPlace) tail(ctx context.Context, folder string, seg audit.Segment) (next uint64, err error) {
 	d.tailFirst, d.tailNext, d.tailSize = seg.First, seg.First, 0
-	f, err := os.OpenFile(filepath.Join(d.path(folder), audit.SegmentName(seg.First, false)), os.O_RDWR, 0)
+	dir, err := d.open(folder, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return seg.First, nil
+	} else if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	f, err := openFile(dir, audit.SegmentName(seg.First, false), os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
 		return seg.First, nil
 	} else if err != nil {
@@ -210,11 +324,12 @@ func (d *dirPlace) extend(_ context.Context, folder string, first, next uint64, 
 	if next != d.tailNext {
 		return fmt.Errorf("extend the copy of segment %d with line %d, it has those before %d", first, next, d.tailNext)
 	}
-	dir := d.path(folder)
-	if err := d.makeDir(dir); err != nil {
+	dir, err := d.open(folder, true)
+	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, audit.SegmentName(first, false)), os.O_WRONLY|os.O_CREATE, fileMode)
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	f, err := openFile(dir, audit.SegmentName(first, false), os.O_WRONLY|os.O_CREATE)
 	if err != nil {
 		return err
 	}
@@ -239,7 +354,7 @@ func (d *dirPlace) extend(_ context.Context, folder string, first, next uint64, 
 		return err
 	}
 	if d.tailSize == 0 {
-		if err := syncDir(dir); err != nil {
+		if err := syncRoot(dir); err != nil {
 			return err
 		}
 	}
@@ -253,11 +368,16 @@ func (d *dirPlace) check(folder string) error {
 		return nil
 	}
 	path := filepath.Join(d.path(folder), audit.SegmentName(d.tailFirst, false))
-	info, err := os.Stat(path)
-	if err == nil && info.Size() != d.tailSize {
-		err = fmt.Errorf("%s has %d bytes, not %d", path, info.Size(), d.tailSize)
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file", path)
+	case info.Size() != d.tailSize:
+		return fmt.Errorf("%s has %d bytes, not %d", path, info.Size(), d.tailSize)
 	}
-	return err
+	return nil
 }
 
 // dropTail removes the plain file of a segment that is there compressed.

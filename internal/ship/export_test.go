@@ -46,3 +46,49 @@ const Settling = settleEvery + 500*time.Millisecond
 
 // GrowBytes is the length of a piece from which on another one is begun.
 const GrowBytes = growBytes
+
+// LimitKeys bounds what the first copy, in a bucket, keeps of a listing.
+func (s *Shipper) LimitKeys(n int) { s.copies[0].place.(*bucketPlace).keys = n }
+
+// FileOutput is what a sink of the kind file writes to.
+type FileOutput struct{ o fileOutput }
+
+// NewFileOutput returns an output to the file of that path.
+func NewFileOutput(path string) *FileOutput { return &FileOutput{fileOutput{path: path}} }
+
+// Send writes a line.
+func (f *FileOutput) Send(n uint64, line []byte) error {
+	var b batch
+	b.reset(n)
+	b.add(n, line)
+	return f.o.send(context.Background(), &b)
+}
+
+// Settle settles what was sent.
+func (f *FileOutput) Settle() error { return f.o.settle(context.Background()) }
+
+// Break makes everything that is done with the open file fail.
+func (f *FileOutput) Break() error { return f.o.f.Close() }
+
+// Close closes the output.
+func (f *FileOutput) Close() { f.o.close() }
+
+// BeforeExtend makes the first copy call f, and nothing else any
+// more, before it adds lines to a tail.
+func (s *Shipper) BeforeExtend(f func()) {
+	p := s.copies[0].place
+	if e, ok := p.(extending); ok {
+		p = e.place
+	}
+	s.copies[0].place = extending{p, f}
+}
+
+type extending struct {
+	place
+	before func()
+}
+
+func (e extending) extend(ctx context.Context, folder string, first, next uint64, lines []byte) error {
+	e.before()
+	return e.place.extend(ctx, folder, first, next, lines)
+}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +47,9 @@ func (o *stdoutOutput) String() string               { return "stdout" }
 type fileOutput struct {
 	path string
 	f    *os.File
+	// dirty: something was written since a sync last succeeded. A sync that fails may
+	// drop what it was for, and the next one succeeds without it.
+	dirty bool
 }
 
 func (o *fileOutput) send(_ context.Context, b *batch) error {
@@ -55,12 +60,16 @@ func (o *fileOutput) send(_ context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
+	o.dirty = true
 	if _, err = o.f.Write(b.buf); err == nil {
 		return nil
 	}
 	// A part of a line would run into the next attempt's first one. If it cannot be cut
-	// off now, opening the file anew does it.
-	return errors.Join(err, o.f.Truncate(info.Size()), o.forget())
+	// off now, opening the file anew does it, and what is not synced is sent again.
+	if terr := o.f.Truncate(info.Size()); terr != nil {
+		return errors.Join(err, terr, o.forget())
+	}
+	return err
 }
 
 // open makes sure that f is the file that has the path now.
@@ -73,6 +82,9 @@ func (o *fileOutput) open() error {
 		}
 		// Renamed or removed. What was written is still to be settled.
 		err := o.f.Sync()
+		if err == nil {
+			o.dirty = false
+		}
 		if err = errors.Join(err, o.forget()); err != nil {
 			return err
 		}
@@ -85,11 +97,22 @@ func (o *fileOutput) open() error {
 	if err != nil {
 		return err
 	}
-	if err := mendEnd(f); err != nil {
+	if err := errors.Join(mendEnd(f), syncName(o.path)); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	o.f = f
 	return nil
+}
+
+// syncName makes durable that a file has its name, for the case that it is new. A
+// folder that we may write to and not read cannot be synced, nor can one on some
+// network file systems: then it is up to those.
+func syncName(path string) error {
+	err := syncDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 // lineStart is how every line of the log begins.
@@ -120,7 +143,12 @@ func mendEnd(f *os.File) error {
 }
 
 func (o *fileOutput) settle(context.Context) error {
+	dirty := o.dirty
+	o.dirty = false // an error takes back what was written, and it is sent again
 	if o.f == nil {
+		if dirty {
+			return fmt.Errorf("%s was closed before its last lines were synced", o.path)
+		}
 		return nil
 	}
 	if err := o.f.Sync(); err != nil {

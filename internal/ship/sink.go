@@ -96,7 +96,7 @@ func (k *sink) run(ctx context.Context) {
 		if ctx.Err() != nil || errors.Is(err, audit.ErrClosed) {
 			return
 		}
-		if !sleep(ctx, k.state.failed(err)) {
+		if !sleep(ctx, k.state.failed(err, k.log.Size())) {
 			return
 		}
 	}
@@ -214,7 +214,7 @@ func (k *sink) settle(ctx context.Context, d *doubts, now time.Time) error {
 		// What was delivered stays delivered. It is sent again only if the process ends
 		// before a later attempt succeeds.
 		d.add(next, now.Add(-k.out.doubt()))
-		k.state.failed(err)
+		k.state.failed(err, k.log.Size())
 		return nil
 	}
 	k.kept.Store(next)
@@ -243,7 +243,7 @@ func (k *sink) deliver(ctx context.Context, b *batch, d *doubts) error {
 				return errors.Join(err, serr)
 			}
 		}
-		if ctx.Err() != nil || !sleep(ctx, max(k.state.failed(err), webhook.RetryAfter(err))) {
+		if ctx.Err() != nil || !sleep(ctx, max(k.state.failed(err, k.log.Size()), webhook.RetryAfter(err))) {
 			return err
 		}
 	}

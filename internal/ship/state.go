@@ -24,7 +24,7 @@ type state struct {
 
 	mu      sync.Mutex
 	next    uint64    // the first line that the other side does not have; guarded by mu
-	pending time.Time // time of that line, when there is one that was tried; guarded by mu
+	pending time.Time // time of that line, or when it was found missing; guarded by mu
 	sent    uint64    // lines; guarded by mu
 	bytes   uint64    // guarded by mu
 	errors  uint64    // failed attempts; guarded by mu
@@ -40,7 +40,7 @@ type state struct {
 func (s *state) trying(t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pending.IsZero() {
+	if s.pending.IsZero() || t.Before(s.pending) {
 		s.pending = t
 	}
 }
@@ -78,11 +78,16 @@ func (s *state) recoverLocked() {
 }
 
 // failed counts a failure, logs it now and then, and returns the pause before the
-// next attempt.
-func (s *state) failed(err error) time.Duration {
+// next attempt. size is how many lines the log has.
+func (s *state) failed(err error, size uint64) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	// Who fails before reading a line does not know how old it is, and is late all the
+	// same. Without lines to deliver, nobody is late.
+	if size > s.next && s.pending.IsZero() {
+		s.pending = now
+	}
 	s.errors++
 	if s.failing == "" {
 		s.since = now
