@@ -1,6 +1,7 @@
 package compliance_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -17,12 +18,13 @@ func TestModel(t *testing.T) {
 	b := newBed(t)
 	b.svc.Narrow(2)
 	last := make(map[string]compliance.State) // by secret and rule, as told
-	b.cfg.Changed = func(c compliance.Change) {
+	b.cfg.Changed = func(_ context.Context, c compliance.Change) error {
 		at := c.SecretARN + " " + string(c.Rule)
 		if was, ok := last[at]; ok && was != c.Old {
 			t.Errorf("told that %s goes from %v to %v after it was %v", at, c.Old, c.New, was)
 		}
 		last[at] = c.New
+		return nil
 	}
 	b.restart(t)
 	b.svc.Narrow(2)

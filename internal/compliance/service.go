@@ -21,11 +21,16 @@ type Config struct {
 	// File is where it is kept which states were told, so that a restart does not tell them
 	// again. Empty keeps them in memory: then the first look at a secret tells nothing.
 	File string
-	// Changed is told of every change of state. It must not wait for anything. nil: nobody
-	// is told.
-	Changed func(Change)
+	// Changed is told of every change of state. It may wait until ctx ends. A change that
+	// it returns an error for is told again by the next step, or the next process. nil:
+	// nobody is told.
+	Changed func(ctx context.Context, c Change) error
 	Logger  *slog.Logger
 }
+
+// walkEvery is how often all secrets are looked at although nothing of theirs has
+// changed: what an alias leads to, and whether a key is there, is not their own.
+const walkEvery = 10 * time.Minute
 
 // The bounds of one step: some tens of milliseconds of work at most.
 const (
@@ -46,12 +51,14 @@ type Service struct {
 
 	// Only Step uses these.
 	told    *toldFile
+	untold  []Change               // that nobody has been told yet, oldest first
 	prior   map[secrets.UID]states // what a former process has told; nil after the first pass
 	had     bool                   // whether a former process has come through a whole pass
 	pass    uint32                 // of the walk over all secrets
 	walking bool
 	place   string // of the secret that the walk goes on with
 	last    secrets.Instant
+	walked  time.Time // when the last walk began that nothing but time had asked for
 	due     dueHeap
 
 	mu sync.Mutex
@@ -159,29 +166,49 @@ func (s *Service) Step(ctx context.Context, now time.Time) error {
 	if s.told == nil {
 		s.openTold()
 	}
+	// Before more is found: what waits to be told is that of one step.
+	if err := s.tell(ctx); err != nil {
+		return err
+	}
 	if at < s.last {
 		s.walkAgain() // the clock was put back, so what was due to change may have to change back
 	}
+	if s.walked.IsZero() {
+		s.walked = now
+	} else if !s.walking && now.Sub(s.walked).Abs() >= walkEvery {
+		s.walkAgain()
+		s.walked = now
+	}
 	s.last = at
-	var changes []Change
 	err := s.cfg.Store.View(ctx, func(v *store.Snap) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		changes = s.stepLocked(v, at)
+		s.untold = s.stepLocked(v, at)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("look at secrets: %w", err)
 	}
 	// First told, then put down: a crash in between tells them twice, and never not.
-	for i := range changes {
-		s.m.changed(&changes[i])
-		if s.cfg.Changed != nil {
-			s.cfg.Changed(changes[i])
-		}
+	if err := s.tell(ctx); err != nil {
+		return err
 	}
 	if err := s.told.write(now, s.all); err != nil {
 		return fmt.Errorf("put down what was told: %w", err)
+	}
+	return nil
+}
+
+// tell tells what nobody has been told yet.
+func (s *Service) tell(ctx context.Context) error {
+	for len(s.untold) > 0 {
+		if s.cfg.Changed != nil {
+			if err := s.cfg.Changed(ctx, s.untold[0]); err != nil {
+				return fmt.Errorf("tell of changes: %w", err)
+			}
+		}
+		s.m.changed(&s.untold[0])
+		s.untold = s.untold[1:]
 	}
 	return nil
 }

@@ -72,8 +72,9 @@ func newBed(t testing.TB) *bed {
 	b.rotations = secrets.NewRotations(b.secrets, b.dispatcher)
 	b.cfg = compliance.Config{
 		Store: b.store, Survey: b.survey, Logger: log, File: filepath.Join(t.TempDir(), "folder", "states"),
-		Changed: func(c compliance.Change) {
+		Changed: func(_ context.Context, c compliance.Change) error {
 			b.told = append(b.told, fmt.Sprintf("%s: %s %v to %v", c.SecretName, strings.TrimPrefix(string(c.Rule), "secretsmanager-"), c.Old, c.New))
+			return nil
 		},
 	}
 	b.restart(t)
@@ -349,6 +350,41 @@ func TestFileFails(t *testing.T) {
 	b.told = nil
 	b.restart(t)
 	b.expect(t, "all was put down at last")
+}
+
+// TestNobodyListens: a change that could not be told is told later, by the same process
+// or the next one.
+func TestNobodyListens(t *testing.T) {
+	b := newBed(t)
+	b.create(t, "a")
+	b.expect(t, "the first pass")
+	tell := b.cfg.Changed
+	deaf := errors.New("nobody listens")
+	var refuse bool
+	b.cfg.Changed = func(ctx context.Context, c compliance.Change) error {
+		if refuse {
+			return deaf
+		}
+		return tell(ctx, c)
+	}
+	want := []string{"a: rotation-enabled-check NON_COMPLIANT to COMPLIANT", "a: scheduled-rotation-success-check NOT_APPLICABLE to COMPLIANT"}
+	b.restart(t)
+	b.expect(t, "a restart")
+	refuse = true
+	b.rotate(t, "a", 30)
+	for range 2 {
+		if err := b.svc.Step(t.Context(), b.now); !errors.Is(err, deaf) {
+			t.Errorf("Step = %v, want %v", err, deaf)
+		}
+	}
+	b.restart(t) // which no longer knows what it could not tell
+	if err := b.svc.Step(t.Context(), b.now); !errors.Is(err, deaf) {
+		t.Errorf("Step of the next process = %v, want %v", err, deaf)
+	}
+	refuse = false
+	b.expect(t, "somebody listens again", want...)
+	b.restart(t)
+	b.expect(t, "another restart")
 }
 
 // TestClockBack: what the time has changed changes back with it.

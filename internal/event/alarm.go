@@ -26,10 +26,15 @@ const (
 	maxGroups = 1000
 	// maxMatches bounds the matches that all groups of an alarm keep.
 	maxMatches = 10_000
+	// maxKeptBytes bounds what all alarms keep, as it is written.
+	maxKeptBytes = 16 << 20
 	// maxShown is how many of the latest matches a notification shows.
 	maxShown = 10
-	// maxGroupBytes cuts what a group is called.
+	// maxGroupBytes cuts what a group is called, maxShownBytes and, for principals and
+	// resources, maxNameBytes what is shown of a match. The ARN of a session fits.
 	maxGroupBytes = 512
+	maxShownBytes = 128
+	maxNameBytes  = 192
 )
 
 // Alarm fires when enough events match within a time.
@@ -44,7 +49,8 @@ type Alarm struct {
 	Count  int
 	Period time.Duration
 	// GroupBy is the path of a member such as detail.userIdentity.arn: events are
-	// counted for each of its values by itself. Empty counts all together.
+	// counted for each of its values by itself, all sessions of a role together. Empty
+	// counts everything together.
 	GroupBy string
 	// Clear is the pattern of events that end the alarm. With it the alarm lasts
 	// until such an event comes, that of a group a week at most. Without, it ends when
@@ -150,11 +156,39 @@ func (w *window) newest() time.Time {
 	return w.Matches[len(w.Matches)-1].Counted
 }
 
+// size is at least what a match takes in the file of the state.
+func (m *match) size() int {
+	n := 256 // names, punctuation and the time
+	for _, s := range [...]string{m.EventID, m.EventTime, m.EventName, m.Principal, m.SourceIP, m.ErrorCode, m.Resource} {
+		n += written(s)
+	}
+	return n
+}
+
+// size is at least what a window takes there, without its matches.
+func (w *window) size() int { return 256 + written(w.Group) + written(w.Cause) }
+
+// written is at least the length of a text in JSON.
+func written(s string) (n int) {
+	for _, c := range []byte(s) {
+		switch {
+		case c < 0x20 || c == 0x7f:
+			n += 6
+		case c >= 0x80 || c == '"' || c == '\\':
+			n += 2 // the worst of what is valid are two separators of lines, 3 bytes each
+		default:
+			n++
+		}
+	}
+	return n
+}
+
 // counter is one alarm with its windows.
 type counter struct {
 	*rule
 	windows map[string]*window
 	kept    int // matches in all windows
+	bytes   int // size of all windows with their matches
 	// evicted counts windows given up before their time, for the metrics.
 	evicted uint64
 }
@@ -175,10 +209,11 @@ func (c *counter) add(group string, m match, now time.Time) *change {
 	w := c.windows[group]
 	if w == nil {
 		if len(c.windows) >= maxGroups {
-			c.evict()
+			c.evict(nil)
 		}
 		w = &window{Group: group, Since: now}
 		c.windows[group] = w
+		c.bytes += w.size()
 	}
 	i := len(w.Matches)
 	for i > 0 && w.Matches[i-1].Counted.After(m.Counted) {
@@ -191,12 +226,13 @@ func (c *counter) add(group string, m match, now time.Time) *change {
 	}
 	w.Matches = slices.Insert(w.Matches, i, m)
 	c.kept++
+	c.bytes += m.size()
 	if keep := max(c.Count, maxShown); len(w.Matches) > keep {
-		w.Matches = slices.Delete(w.Matches, 0, len(w.Matches)-keep)
+		c.bytes -= w.Matches[0].size()
+		w.Matches = slices.Delete(w.Matches, 0, 1)
 		c.kept--
 	}
-	for c.kept > maxMatches && len(c.windows) > 1 {
-		c.evict()
+	for c.kept > maxMatches && c.evict(w) {
 	}
 	if w.Raised {
 		w.Fresh = true
@@ -207,7 +243,9 @@ func (c *counter) add(group string, m match, now time.Time) *change {
 		return nil
 	}
 	ch := &change{alarm: c.rule, raised: true, at: now, before: w.Since}
+	c.bytes -= w.size()
 	w.Raised, w.Since, w.Cause, w.Told, w.Last, w.Fresh = true, now, m.EventID, 1, now, false
+	c.bytes += w.size()
 	ch.w = w.copy()
 	return ch
 }
@@ -278,23 +316,33 @@ func (c *counter) passWindow(w *window, now time.Time) *change {
 
 func (c *counter) forget(w *window) {
 	c.kept -= len(w.Matches)
+	c.bytes -= w.size()
+	for i := range w.Matches {
+		c.bytes -= w.Matches[i].size()
+	}
 	delete(c.windows, w.Group)
 }
 
 // evict gives up the window that was quiet for the longest time, of those that did
-// not raise the alarm if there are any.
-func (c *counter) evict() {
+// not raise the alarm if there are any, but never the one that an event has just been
+// counted in. It is false when there is no other.
+func (c *counter) evict(except *window) bool {
 	var oldest *window
 	for _, w := range c.windows {
 		switch {
+		case w == except:
 		case oldest == nil, oldest.Raised && !w.Raised:
 			oldest = w
 		case oldest.Raised == w.Raised && w.newest().Before(oldest.newest()):
 			oldest = w
 		}
 	}
+	if oldest == nil {
+		return false
+	}
 	c.evicted++
 	c.forget(oldest)
+	return true
 }
 
 func (c *counter) raised() (n int) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -32,8 +33,9 @@ type Bus struct {
 	wake chan struct{} // capacity 1: events wait
 
 	mu      sync.Mutex
-	waiting []Event // in order of arrival; guarded by mu
-	dropped uint64  // guarded by mu
+	waiting []Event       // in order of arrival; guarded by mu
+	room    chan struct{} // closed when all of them are taken; guarded by mu
+	dropped uint64        // guarded by mu
 }
 
 // NewBus returns an empty bus.
@@ -41,7 +43,7 @@ func NewBus(cfg BusConfig) *Bus {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Bus{cfg: cfg, wake: make(chan struct{}, 1)}
+	return &Bus{cfg: cfg, wake: make(chan struct{}, 1), room: make(chan struct{})}
 }
 
 // Emit takes an event and never blocks. What the event leaves open is filled in: id,
@@ -51,6 +53,40 @@ func (b *Bus) Emit(e Event) {
 	if b == nil {
 		return
 	}
+	if full := b.put(&e); full != nil {
+		b.drop()
+	}
+}
+
+// EmitWait is Emit for those who can wait: while the bus is full it does, until ctx
+// ends. When it returns nil before ctx has ended, whoever runs the bus as long as ctx
+// lasts gets the event.
+func (b *Bus) EmitWait(ctx context.Context, e Event) error {
+	if b == nil {
+		return nil
+	}
+	for {
+		if ctx.Err() != nil {
+			return fmt.Errorf("emit event %s: %w", e.DetailType, context.Cause(ctx))
+		}
+		full := b.put(&e)
+		if full == nil {
+			break
+		}
+		select {
+		case <-full:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil { // its reader may have gone before it came
+		return fmt.Errorf("emit event %s: %w", e.DetailType, context.Cause(ctx))
+	}
+	return nil
+}
+
+// put fills in an event and takes it. When the bus is full, it returns what is closed
+// when there is room again.
+func (b *Bus) put(e *Event) (full <-chan struct{}) {
 	if e.ID == "" {
 		e.ID = newID()
 	}
@@ -70,7 +106,7 @@ func (b *Bus) Emit(e Event) {
 	defer b.mu.Unlock()
 	if len(e.Detail) > maxDetailBytes {
 		b.dropped++
-		return
+		return nil
 	}
 	if e.Key != "" {
 		for i := range b.waiting {
@@ -81,24 +117,39 @@ func (b *Bus) Emit(e Event) {
 		}
 	}
 	if len(b.waiting) >= maxWaiting {
-		b.dropped++
-		return
+		return b.room
 	}
-	b.waiting = append(b.waiting, e)
+	b.waiting = append(b.waiting, *e)
 	select {
 	case b.wake <- struct{}{}:
 	default: // the reader already knows
 	}
+	return nil
+}
+
+func (b *Bus) drop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropped++
+}
+
+// takeNow takes what waits.
+func (b *Bus) takeNow() []Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events := b.waiting
+	b.waiting = nil
+	if len(events) > 0 {
+		close(b.room)
+		b.room = make(chan struct{})
+	}
+	return events
 }
 
 // take waits for events and takes all of them.
 func (b *Bus) take(ctx context.Context) ([]Event, error) {
 	for {
-		b.mu.Lock()
-		events := b.waiting
-		b.waiting = nil
-		b.mu.Unlock()
-		if len(events) > 0 {
+		if events := b.takeNow(); len(events) > 0 {
 			return events, nil
 		}
 		select {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -65,7 +66,8 @@ func openEngine(path string, rules []*rule, origin string, size uint64) (*engine
 	if !found {
 		// Kept at once, so that a crash before the first tick leaves nothing out.
 		e.dirty = true
-		return e, e.save(time.Time{}, true)
+		_, err := e.save(time.Time{}, true)
+		return e, err
 	}
 	e.clock.at = f.Clock
 	switch {
@@ -80,13 +82,13 @@ func openEngine(path string, rules []*rule, origin string, size uint64) (*engine
 				continue
 			}
 			for _, w := range kept.Windows {
-				if w != nil && len(c.windows) < maxGroups && len(w.Matches) <= max(c.Count, maxShown) {
-					c.windows[w.Group] = w
-					c.kept += len(w.Matches)
+				if w != nil && c.windows[w.Group] == nil && len(c.windows) < maxGroups && len(w.Matches) <= max(c.Count, maxShown) {
+					c.restore(w)
 				}
 			}
 		}
 	}
+	e.fitLocked(nil, nil) // nobody else has it yet
 	return e, nil
 }
 
@@ -153,17 +155,71 @@ func (e *engine) countLocked(d *document, now time.Time, fromLog bool) (changes 
 		if ch := c.add(group, m, clock); ch != nil {
 			changes = append(changes, ch)
 		}
+		e.fitLocked(c, c.windows[group])
 		e.dirty = true
 	}
 	e.urgent = e.urgent || len(changes) > 0
 	return changes
 }
 
+// fitLocked makes room when all alarms together keep too much: in the alarm that keeps
+// the most, so that a flood for one does not make the others forget. The window of c
+// that was just counted in stays.
+func (e *engine) fitLocked(c *counter, except *window) {
+	sum := 0
+	for _, o := range e.counters {
+		sum += o.bytes
+	}
+	for sum > maxKeptBytes {
+		var most *counter
+		for _, o := range e.counters {
+			if spare := len(o.windows) > 1 || len(o.windows) == 1 && o != c; spare && (most == nil || o.bytes > most.bytes) {
+				most = o
+			}
+		}
+		if most == nil {
+			return
+		}
+		sum -= most.bytes
+		most.evict(except)
+		sum += most.bytes
+	}
+}
+
+// restore takes a window from the file.
+func (c *counter) restore(w *window) {
+	c.windows[w.Group] = w
+	c.kept += len(w.Matches)
+	c.bytes += w.size()
+	for i := range w.Matches {
+		c.bytes += w.Matches[i].size()
+	}
+}
+
 func (c *counter) group(d *document) string {
 	if len(c.groupBy) == 0 {
 		return ""
 	}
-	return short(d.string(d.find(0, c.groupBy...)))
+	return short(withoutSession(d.string(d.find(0, c.groupBy...))), maxGroupBytes)
+}
+
+// withoutSession cuts the name of the session off the ARN of an assumed role. Whoever
+// assumes a role chooses that name, and would be somebody else with each.
+func withoutSession(s string) string {
+	const resource = 5 // arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION
+	parts := strings.SplitN(s, ":", resource+1)
+	if len(parts) != resource+1 || parts[0] != "arn" || parts[2] != "sts" {
+		return s
+	}
+	role, ok := strings.CutPrefix(parts[resource], "assumed-role/")
+	if !ok {
+		return s
+	}
+	name, session, _ := strings.Cut(role, "/")
+	if session == "" {
+		return s
+	}
+	return s[:len(s)-len(role)] + name
 }
 
 // tick lets time pass. caughtUp says that the log has been read to its end; before
@@ -203,12 +259,13 @@ func (e *engine) position() uint64 {
 
 // save keeps the state: at once when an alarm changed, otherwise now and then. It must
 // be called after the notifications of all changes are kept: a crash in between
-// counts the same lines again, and finds the same changes.
-func (e *engine) save(now time.Time, always bool) error {
+// counts the same lines again, and finds the same changes. wrote is false when there
+// was no need.
+func (e *engine) save(now time.Time, always bool) (wrote bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.dirty || !always && !e.urgent && now.Sub(e.saved) < saveEvery {
-		return nil
+		return false, nil
 	}
 	f := engineFile{Log: e.origin, Next: e.next, Clock: e.clock.at, Alarms: []counterFile{}}
 	for _, c := range e.counters {
@@ -219,10 +276,10 @@ func (e *engine) save(now time.Time, always bool) error {
 		f.Alarms = append(f.Alarms, k)
 	}
 	if err := writeState(e.path, f); err != nil {
-		return err
+		return true, err
 	}
 	e.dirty, e.urgent, e.saved = false, false, now
-	return nil
+	return true, nil
 }
 
 // alarmFigures are what the metrics show of an alarm.

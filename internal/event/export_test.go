@@ -14,6 +14,7 @@ const (
 	MaxWaiting    = maxWaiting
 	MaxGroups     = maxGroups
 	MaxMatches    = maxMatches
+	MaxKeptBytes  = maxKeptBytes
 	MaxQueue      = maxQueue
 	MaxQueueBytes = maxQueueBytes
 	LateSlack     = lateSlack
@@ -113,7 +114,10 @@ func (c *Counting) Tick(now time.Time, caughtUp bool) []Notice {
 }
 
 // Save keeps the state.
-func (c *Counting) Save() error { return c.e.save(time.Time{}, true) }
+func (c *Counting) Save() error {
+	_, err := c.e.save(time.Time{}, true)
+	return err
+}
 
 // Next is the line to go on with.
 func (c *Counting) Next() uint64 { return c.e.position() }
@@ -127,7 +131,26 @@ func (c *Counting) Kept() (groups, matches int) {
 	if n != c.e.counters[0].kept {
 		panic("count of matches is wrong")
 	}
+	c.Bytes()
 	return len(c.e.counters[0].windows), n
+}
+
+// Bytes is how much all alarms keep.
+func (c *Counting) Bytes() (sum int) {
+	for _, o := range c.e.counters {
+		n := 0
+		for _, w := range o.windows {
+			n += w.size()
+			for i := range w.Matches {
+				n += w.Matches[i].size()
+			}
+		}
+		if n != o.bytes {
+			panic("count of bytes is wrong")
+		}
+		sum += n
+	}
+	return sum
 }
 
 func notices(changes []*change) []Notice {
@@ -161,8 +184,5 @@ func (c *Counting) LineOf(line []byte, now time.Time) int {
 
 // Waiting takes what waits in a bus.
 func Waiting(b *Bus) (events []Event, dropped uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	events, b.waiting = b.waiting, nil
-	return events, b.dropped
+	return b.takeNow(), b.droppedCount()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -108,38 +109,46 @@ func matchOf(d *document, counted time.Time) match {
 	identity := d.member(detail, "userIdentity")
 	m := match{
 		Counted:   counted,
-		EventID:   short(d.string(d.member(0, "id"))),
-		EventTime: short(d.string(d.member(0, "time"))),
-		EventName: short(d.string(d.member(detail, "eventName"))),
-		SourceIP:  short(d.string(d.member(detail, "sourceIPAddress"))),
-		ErrorCode: short(d.string(d.member(detail, "errorCode"))),
+		EventID:   shortID(d.string(d.member(0, "id"))),
+		EventTime: short(d.string(d.member(0, "time")), maxShownBytes),
+		EventName: short(d.string(d.member(detail, "eventName")), maxShownBytes),
+		SourceIP:  short(d.string(d.member(detail, "sourceIPAddress")), maxShownBytes),
+		ErrorCode: short(d.string(d.member(detail, "errorCode")), maxShownBytes),
 	}
 	for _, name := range []string{"arn", "invokedBy", "accountId"} {
 		if m.Principal == "" {
-			m.Principal = short(d.string(d.member(identity, name)))
+			m.Principal = short(d.string(d.member(identity, name)), maxNameBytes)
 		}
 	}
 	if m.EventName == "" {
-		m.EventName = short(d.string(d.member(0, "detail-type")))
+		m.EventName = short(d.string(d.member(0, "detail-type")), maxShownBytes)
 	}
 	for _, path := range [][]string{{"resources", "ARN"}, {"requestParameters", "secretId"}, {"additionalEventData", "SecretId"}, {"resourceId"}} {
 		if m.Resource == "" {
-			m.Resource = short(d.string(d.find(detail, path...)))
+			m.Resource = short(d.string(d.find(detail, path...)), maxNameBytes)
 		}
 	}
 	return m
 }
 
-// short cuts what is shown and kept.
-func short(s string) string {
-	if len(s) <= maxGroupBytes {
-		return s
+// short cuts what is shown and kept, and makes it text that a file gives back as it was.
+func short(s string, most int) string {
+	if len(s) > most {
+		i := most
+		for i > 0 && !startsRune(s[i]) {
+			i--
+		}
+		s = s[:i]
 	}
-	i := maxGroupBytes
-	for i > 0 && !startsRune(s[i]) {
-		i--
+	return strings.ToValidUTF8(s, "?")
+}
+
+// shortID is short for ids, of which two must not become one.
+func shortID(id string) string {
+	if len(id) > maxShownBytes {
+		return hash(id)
 	}
-	return s[:i]
+	return short(id, maxShownBytes)
 }
 
 func startsRune(c byte) bool { return c&0xc0 != 0x80 }

@@ -27,8 +27,9 @@ type item struct {
 	// Alarm: a notification, the last to be dropped.
 	Alarm bool `json:"alarm,omitempty"`
 
-	next time.Time // not before; zero is at once, as after a restart
-	busy bool
+	next  time.Time // not before; zero is at once, as after a restart
+	probe bool      // from the log, put here while the target took nothing
+	busy  bool
 }
 
 // queueFile is the file of a queue.
@@ -171,8 +172,8 @@ func (q *queue) hurry() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, it := range q.items {
-		if !it.FromLog {
-			it.next = time.Time{}
+		if !it.FromLog || it.probe {
+			it.next, it.probe = time.Time{}, false
 		}
 	}
 	q.ring()

@@ -35,6 +35,11 @@ const (
 	tickEvery  = time.Second
 	// keepAtMost is how often the state is kept when alarms change one after the other.
 	keepAtMost = 200 * time.Millisecond
+	// keepShare is how many times longer than keeping the state took is the pause after
+	// it, up to keepAtLeast: whoever makes many alarms change does not make it all that
+	// is done.
+	keepShare   = 20
+	keepAtLeast = 10 * time.Second
 )
 
 // Config says what is sent to whom.
@@ -76,8 +81,47 @@ type Service struct {
 	trouble trouble
 	damage  uint64 // of the log, when it was last asked; for tick alone
 
-	mu   sync.Mutex // orders counting before keeping
-	kept time.Time  // when the state was last kept; guarded by mu
+	mu   sync.Mutex    // orders counting before keeping
+	kept time.Time     // when the state was last kept; guarded by mu
+	took time.Duration // how long that took; guarded by mu
+}
+
+// Check says what Open would refuse of targets, rules and alarms. It touches nothing.
+func Check(cfg Config) error {
+	if _, _, err := check(cfg); err != nil {
+		return err
+	}
+	for _, t := range cfg.Targets {
+		if _, err := t.connect(time.Now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func check(cfg Config) (patterns map[string][]*Pattern, rules []*rule, err error) {
+	if len(cfg.Targets) > maxTargets || len(cfg.Rules) > maxRules {
+		return nil, nil, fmt.Errorf("%d event targets and %d rules, the limits are %d and %d", len(cfg.Targets), len(cfg.Rules), maxTargets, maxRules)
+	}
+	names := map[string]bool{}
+	for _, t := range cfg.Targets {
+		switch {
+		case !validName(t.Name):
+			return nil, nil, fmt.Errorf("event target name %q is not 1 to 64 letters, digits, _ and -", t.Name)
+		case names[t.Name]:
+			return nil, nil, fmt.Errorf("two event targets are called %s", t.Name)
+		case t.Concurrency < 0 || t.Concurrency > maxConcurrency:
+			return nil, nil, fmt.Errorf("event target %s: concurrency of %d, want 1 to %d", t.Name, t.Concurrency, maxConcurrency)
+		}
+		names[t.Name] = true
+	}
+	if patterns, err = byTarget(cfg.Rules, names); err != nil {
+		return nil, nil, err
+	}
+	if rules, err = newRules(cfg.Alarms, names); err != nil {
+		return nil, nil, err
+	}
+	return patterns, rules, nil
 }
 
 // Open checks the configuration and reads how far the last run came.
@@ -91,26 +135,7 @@ func Open(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if len(cfg.Targets) > maxTargets || len(cfg.Rules) > maxRules {
-		return nil, fmt.Errorf("%d event targets and %d rules, the limits are %d and %d", len(cfg.Targets), len(cfg.Rules), maxTargets, maxRules)
-	}
-	names := map[string]bool{}
-	for _, t := range cfg.Targets {
-		switch {
-		case !validName(t.Name):
-			return nil, fmt.Errorf("event target name %q is not 1 to 64 letters, digits, _ and -", t.Name)
-		case names[t.Name]:
-			return nil, fmt.Errorf("two event targets are called %s", t.Name)
-		case t.Concurrency < 0 || t.Concurrency > maxConcurrency:
-			return nil, fmt.Errorf("event target %s: concurrency of %d, want 1 to %d", t.Name, t.Concurrency, maxConcurrency)
-		}
-		names[t.Name] = true
-	}
-	patterns, err := byTarget(cfg.Rules, names)
-	if err != nil {
-		return nil, err
-	}
-	rules, err := newRules(cfg.Alarms, names)
+	patterns, rules, err := check(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +164,7 @@ func Open(cfg Config) (*Service, error) {
 			if err == nil {
 				return false, nil
 			}
-			return true, map[string]string{"error": short(err.Error())}
+			return true, map[string]string{"error": short(err.Error(), maxGroupBytes)}
 		}})
 	}
 	for _, w := range s.cfg.Watch {
@@ -193,6 +218,9 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.listen(ctx) })
 	wg.Go(func() { s.tick(ctx) })
 	wg.Wait()
+	for _, e := range s.cfg.Bus.takeNow() { // what came last
+		s.take(e)
+	}
 	s.keepState(-1)
 	return nil
 }
@@ -297,11 +325,15 @@ func (s *Service) notifyLocked(ch *change) {
 
 // keepState writes queues, and then what alarms have counted: a crash in between
 // finds the same changes again, with the same ids. It does nothing when less than
-// pause has passed since the last time; the next tick does it then.
+// pause has passed since the last time, or less than keeping it often may cost; the
+// next tick does it then. A negative pause keeps it in any case.
 func (s *Service) keepState(pause time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
+	if pause >= 0 {
+		pause = max(pause, min(keepShare*s.took, keepAtLeast))
+	}
 	if since := now.Sub(s.kept); since >= 0 && since < pause {
 		return
 	}
@@ -311,7 +343,12 @@ func (s *Service) keepState(pause time.Duration) {
 			return
 		}
 	}
-	s.trouble.report(s.cfg.Logger, "the counts of alarms are not on disk", s.engine.save(now, pause < 0))
+	wrote, err := s.engine.save(now, pause < 0)
+	if wrote {
+		s.kept = s.cfg.Now()
+		s.took = max(0, s.kept.Sub(now))
+	}
+	s.trouble.report(s.cfg.Logger, "the counts of alarms are not on disk", err)
 }
 
 func (s *Service) logChange(ch *change) {

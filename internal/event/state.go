@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,13 +35,18 @@ func readState(path string, into any) (found bool, err error) {
 }
 
 // writeState replaces a JSON file in one step. A crash leaves the old content or the
-// new one.
+// new one. What readState would not take is not written.
 func writeState(path string, v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // no browser reads it, and what strangers sent would grow
+	if err := e.Encode(v); err != nil {
 		return fmt.Errorf("write state of events: %w", err)
 	}
-	if err := replace(path, append(text, '\n')); err != nil {
+	if text.Len() > maxStateBytes {
+		return fmt.Errorf("write state of events: %d bytes for %s, the limit is %d", text.Len(), filepath.Base(path), maxStateBytes)
+	}
+	if err := replace(path, text.Bytes()); err != nil {
 		return fmt.Errorf("write state of events: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -24,6 +25,10 @@ const (
 	// parkTries is after how many attempts an event is set aside that its target does
 	// not take while it takes others.
 	parkTries = 3
+	// probesPerSlot is how many events, for each that may be on its way, are set aside
+	// since the target last took one, when it answers but refuses them: whether it would
+	// take the next ones is only known by trying.
+	probesPerSlot = 4
 	// keepPlaceEvery is how often the place in the log is kept while nothing is
 	// delivered. What lies between is only read once more after a crash.
 	keepPlaceEvery = 10 * time.Second
@@ -74,6 +79,7 @@ type target struct {
 	kept      uint64        // the place that is kept; guarded by mu
 	keptAt    time.Time     // guarded by mu
 	lastOK    time.Time     // the target last took something; guarded by mu
+	probes    int           // events set aside since then in the hope that it takes others; guarded by mu
 	failing   bool          // its last answer was an error; guarded by mu
 	back      chan struct{} // closed when it answers again; guarded by mu
 
@@ -94,14 +100,23 @@ func (b backoff) pause(tries int, err error) time.Duration {
 	return max(d, min(webhook.RetryAfter(err), time.Hour))
 }
 
+// connect makes the client of the target. It does not touch the network.
+func (t *Target) connect(now func() time.Time) (*webhook.Client, error) {
+	c, err := webhook.New(webhook.Config{URL: t.URL, Secrets: t.Secrets, RootCAs: t.RootCAs, Timeout: t.Timeout,
+		Connections: cmp.Or(t.Concurrency, defaultConcurrency) + queueWorkers, Now: now})
+	if err != nil {
+		return nil, fmt.Errorf("event target %s: %w", t.Name, err)
+	}
+	return c, nil
+}
+
 func openTarget(cfg Config, t Target, patterns []*Pattern) (*target, error) {
 	if t.Concurrency == 0 {
 		t.Concurrency = defaultConcurrency
 	}
-	client, err := webhook.New(webhook.Config{URL: t.URL, Secrets: t.Secrets, RootCAs: t.RootCAs, Timeout: t.Timeout,
-		Connections: t.Concurrency + queueWorkers, Now: cfg.Now})
+	client, err := t.connect(cfg.Now)
 	if err != nil {
-		return nil, fmt.Errorf("event target %s: %w", t.Name, err)
+		return nil, err
 	}
 	w := &target{Target: t, log: cfg.Log, client: client, patterns: patterns, clock: cfg.Now,
 		logger: cfg.Logger.With("target", t.Name), backoff: backoff{time.Second, 5 * time.Minute}, back: make(chan struct{})}
@@ -237,21 +252,39 @@ func (w *target) deliver(ctx context.Context, it *item) bool {
 			return false
 		}
 		w.mu.Lock()
-		back, alive := w.back, w.lastOK.After(it.First)
+		back := w.back
 		w.mu.Unlock()
 		wait := w.backoff.pause(it.Tries, err)
-		if alive && it.Tries >= parkTries {
-			it.next = w.clock().Add(wait)
-			if w.queue.park(it) {
-				// On disk before the place in the log moves past it.
-				w.saveQueue()
-				return true
-			}
+		if it.Tries >= parkTries && w.setAside(it, wait, err) {
+			// On disk before the place in the log moves past it.
+			w.saveQueue()
+			return true
 		}
 		if !pause(ctx, wait, back) {
 			return false
 		}
 	}
+}
+
+// setAside moves an event into the queue, if its target has taken others since, or
+// answers and so may take others. A few of the latter are enough to find out: a target
+// that refuses everything leaves the rest in the log.
+func (w *target) setAside(it *item, wait time.Duration, err error) bool {
+	_, answered := errors.AsType[*webhook.StatusError](err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	it.probe = !w.lastOK.After(it.First)
+	if it.probe && (!answered || w.probes >= probesPerSlot*w.Concurrency) {
+		return false
+	}
+	it.next = w.clock().Add(wait)
+	if !w.queue.park(it) {
+		return false
+	}
+	if it.probe {
+		w.probes++
+	}
+	return true
 }
 
 // drain sends what is in the queue.
@@ -295,7 +328,7 @@ func (w *target) send(ctx context.Context, it *item) error {
 		return err
 	}
 	w.delivered++
-	w.lastOK = w.clock()
+	w.lastOK, w.probes = w.clock(), 0
 	w.sentSince = true
 	if was {
 		w.logger.Info("events are delivered again", "to", w.client.Host())
