@@ -78,7 +78,7 @@ func (a *App) openLogs(report func(text string)) (*nodeLogs, error) {
 	}
 	own := a.store.NodeID()
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || e.Name() == "lost+found" { // of a file system that is mounted there
 			continue
 		}
 		dir := filepath.Join(a.cfg.AuditDir, e.Name())
@@ -99,6 +99,14 @@ func (a *App) openLogs(report func(text string)) (*nodeLogs, error) {
 		}
 		l.dirs = append(l.dirs, dir)
 		l.cut = append(l.cut, len(segments) == 0 || segments[0].First > 0 || len(lost) > 0)
+		for _, old := range lost {
+			// Its end may be missing. What it has still tells what was put back.
+			if segments, err := audit.Segments(old); err != nil {
+				return nil, err
+			} else if len(segments) > 0 {
+				l.dirs, l.cut, l.gaps = append(l.dirs, old), append(l.cut, true), true
+			}
+		}
 	}
 	if len(l.dirs) > maxNodeLogs {
 		return nil, fmt.Errorf("there are the logs of %d nodes in %s, at most %d can be compared with", len(l.dirs), a.cfg.AuditDir, maxNodeLogs)
@@ -114,7 +122,10 @@ func (l *nodeLogs) name(log uint8) string {
 	if int(log) == len(l.dirs) {
 		return "what is still to be written"
 	}
-	return filepath.Base(l.dirs[log])
+	if name := filepath.Base(l.dirs[log]); !strings.HasPrefix(name, "lost-") {
+		return name
+	}
+	return filepath.Join(filepath.Base(filepath.Dir(l.dirs[log])), filepath.Base(l.dirs[log]))
 }
 
 // each calls fn for every change in the logs, and for those whose lines are still to be

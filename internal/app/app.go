@@ -86,6 +86,8 @@ type App struct {
 
 	// background runs from open to close; stopBackground ends it.
 	background     *errgroup.Group
+	stopAudit      context.CancelFunc
+	auditEnded     chan struct{}
 	stopBackground context.CancelFunc
 	backgroundCtx  context.Context
 }
@@ -244,7 +246,13 @@ func (a *App) startBackground() {
 	a.background, a.backgroundCtx = errgroup.WithContext(ctx)
 	a.stopBackground = cancel
 	a.background.Go(func() error { return a.store.Run(a.backgroundCtx) })
-	a.background.Go(func() error { return a.audit.Run(a.backgroundCtx) })
+	// The log signs a last checkpoint when it ends, and the store keeps that.
+	auditCtx, stopAudit := context.WithCancel(a.backgroundCtx)
+	a.stopAudit, a.auditEnded = stopAudit, make(chan struct{})
+	a.background.Go(func() error {
+		defer close(a.auditEnded)
+		return a.audit.Run(auditCtx)
+	})
 	a.background.Go(func() error { return a.space.Run(a.backgroundCtx) })
 }
 
@@ -342,8 +350,12 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.tidy(ctx) })
 	g.Go(func() error { return a.trail.Run(ctx) })
 	g.Go(func() error { return a.maintainAudit(ctx) })
-	g.Go(func() error { return a.ship.Run(ctx) })
-	g.Go(func() error { return a.events.Run(ctx) })
+	// Those who follow the log go on until the last request has its line.
+	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFollowing()
+	var followers errgroup.Group
+	followers.Go(func() error { return a.ship.Run(following) })
+	followers.Go(func() error { return a.events.Run(following) })
 	g.Go(func() error { return a.runCompliance(ctx) })
 	g.Go(func() error {
 		select {
@@ -355,6 +367,8 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	a.lastFlush()
+	stopFollowing()
+	err = errors.Join(err, followers.Wait())
 	return errors.Join(err, a.Close())
 }
 
@@ -383,6 +397,8 @@ func (a *App) Close() error {
 	a.closeListeners()
 	errs = append(errs, a.closeRunners())
 	if a.stopBackground != nil {
+		a.stopAudit()
+		<-a.auditEnded
 		a.stopBackground()
 		if err := a.background.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 			errs = append(errs, err)

@@ -137,24 +137,42 @@ func (a *App) openEvents(ctx context.Context) (*event.Service, error) {
 			{Raised: "Certificate Expiring", Cleared: "Certificate Renewed", Check: a.certificateExpires},
 		},
 	}
-	for i := range a.cfg.Webhooks {
-		t, err := a.cfg.Webhooks[i].target()
-		if err != nil {
-			return nil, err
-		}
-		cfg.Targets = append(cfg.Targets, t)
-	}
-	for _, e := range a.cfg.Events {
-		cfg.Rules = append(cfg.Rules, event.Rule{Name: e.Name, Pattern: e.Pattern, Targets: e.Webhooks})
-	}
-	for i := range a.cfg.Alarms {
-		alarm, err := a.cfg.Alarms[i].alarm()
-		if err != nil {
-			return nil, err
-		}
-		cfg.Alarms = append(cfg.Alarms, alarm)
+	if cfg.Targets, cfg.Rules, cfg.Alarms, err = a.cfg.events(); err != nil {
+		return nil, err
 	}
 	return event.Open(cfg)
+}
+
+// events reads what the configuration says about webhooks, events and alarms, and the
+// files that it names there.
+func (c *Config) events() (targets []event.Target, rules []event.Rule, alarms []event.Alarm, err error) {
+	for i := range c.Webhooks {
+		t, err := c.Webhooks[i].target()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		targets = append(targets, t)
+	}
+	for _, e := range c.Events {
+		rules = append(rules, event.Rule{Name: e.Name, Pattern: e.Pattern, Targets: e.Webhooks})
+	}
+	for i := range c.Alarms {
+		a, err := c.Alarms[i].alarm()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		alarms = append(alarms, a)
+	}
+	return targets, rules, alarms, nil
+}
+
+// checkEvents finds what openEvents would refuse.
+func (c *Config) checkEvents() error {
+	targets, rules, alarms, err := c.events()
+	if err != nil {
+		return err
+	}
+	return event.Check(event.Config{Targets: targets, Rules: rules, Alarms: alarms})
 }
 
 func (a *App) diskLow() (bool, any) {
@@ -188,14 +206,15 @@ func (a *App) certificateExpires() (bool, any) {
 	return time.Until(end) < certificateWarning, map[string]any{"notAfter": end.UTC().Format(time.RFC3339)}
 }
 
-// complianceChanged tells of a secret that changed its state under a rule.
-func (a *App) complianceChanged(c compliance.Change) {
+// complianceChanged tells of a secret that changed its state under a rule. It waits for
+// room on the bus: a change of many secrets at once is more than the bus holds.
+func (a *App) complianceChanged(ctx context.Context, c compliance.Change) error {
 	detail, err := c.Detail()
 	if err != nil {
 		a.log.Error("a change of compliance is told to nobody", "error", err.Error())
-		return
+		return nil
 	}
-	a.bus.Emit(event.Event{
+	return a.bus.EmitWait(ctx, event.Event{
 		Source: "aws.config", DetailType: compliance.DetailType, Account: c.Account, Region: c.Region,
 		Time: c.Time, Resources: []string{c.SecretARN}, Detail: detail,
 	})

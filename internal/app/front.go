@@ -111,6 +111,9 @@ func (c *Config) CheckFiles(given ServerSecrets, log *slog.Logger) error {
 	if _, err := c.Egress.roots(); err != nil {
 		return err
 	}
+	if err := c.checkEvents(); err != nil {
+		return err
+	}
 	return c.checkCertificate(log)
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -79,7 +80,9 @@ func (a *App) watchRootKey(ctx context.Context) error {
 	tick := time.NewTicker(rootKeyProbe)
 	defer tick.Stop()
 	for {
-		a.tryRootKey(ctx)
+		if !a.tryRootKey(ctx) && a.cfg.RootKey.Kind == rootkey.KindPKCS11 {
+			return nil // another login with a PIN that is wrong might lock the token
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -88,17 +91,19 @@ func (a *App) watchRootKey(ctx context.Context) error {
 	}
 }
 
-func (a *App) tryRootKey(ctx context.Context) {
+// tryRootKey reports whether another try can do no harm.
+func (a *App) tryRootKey(ctx context.Context) bool {
 	limited, cancel := context.WithTimeout(ctx, rootKeyProbeTimeout)
 	defer cancel()
-	reachable := 1.0
+	reachable, again := 1.0, true
 	if err := a.store.TryRootKey(limited); err != nil {
 		if ctx.Err() != nil {
-			return // the server stops
+			return true // the server stops
 		}
-		reachable = 0
+		reachable, again = 0, errors.Is(err, rootkey.ErrUnreachable)
 		a.log.Error("the root key cannot be opened: the server goes on, and will not start again without it",
 			"kind", a.cfg.RootKey.Kind, "error", err.Error())
 	}
 	a.rootKeyReachable.WithLabelValues(a.cfg.RootKey.Kind).Set(reachable)
+	return again
 }

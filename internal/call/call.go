@@ -352,24 +352,29 @@ func (d *Dispatcher) clientError(c *Call, err error) *api.Error {
 	aerr, ok := errors.AsType[*api.Error](err)
 	if ok {
 		if error(aerr) != err || aerr.Unwrap() != nil {
-			args := []any{"operation", c.Op.Name, "request", c.RequestID, "error", err.Error()}
-			if c.Caller.Type == Anonymous {
-				d.strangers.log(d.cfg.Logger, slog.LevelWarn, "operation refused", args...)
-			} else {
-				d.cfg.Logger.Warn("operation refused", args...)
-			}
+			c.logEnd(slog.LevelWarn, "operation refused", "error", err.Error())
 		}
 		return aerr
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		d.cfg.Logger.Info("caller went away", "operation", c.Op.Name, "request", c.RequestID)
+		c.logEnd(slog.LevelInfo, "caller went away")
 	case errors.Is(err, errBehind):
 		// finish says that this call has no record either.
 	default:
-		d.cfg.Logger.Error("operation failed", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
+		c.logEnd(slog.LevelError, "operation failed", "error", err.Error())
 	}
 	return c.internalError()
+}
+
+// logEnd logs how this call ended; of the calls of strangers, a sample.
+func (c *Call) logEnd(level slog.Level, msg string, args ...any) {
+	args = append([]any{"operation", c.Op.Name, "request", c.RequestID}, args...)
+	if c.Caller.Type == Anonymous {
+		c.d.strangers.log(c.d.cfg.Logger, level, msg, args...)
+		return
+	}
+	c.d.cfg.Logger.Log(context.Background(), level, msg, args...)
 }
 
 func (c *Call) internalError() *api.Error {

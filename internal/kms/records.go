@@ -145,6 +145,8 @@ func newTables(st *store.Store) tables {
 		}),
 		aliases: store.NewTable(st, store.TableSpec[Alias]{
 			Name: "kms-alias", Format: aliasFormat,
+			// Upgrade writes those of AWS's services again.
+			Quiet: func(a *Alias) bool { return a.Name == SecretsManagerAlias },
 			Indexes: []store.Index[Alias]{
 				{Name: byName, Keys: func(a *Alias, emit func(string)) { emit(a.scope() + "\x00" + a.Name) }},
 				{Name: byKey, Keys: func(a *Alias, emit func(string)) { emit(string(a.KeyID[:]) + "\x00" + a.Name) }},

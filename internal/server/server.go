@@ -219,6 +219,9 @@ func (x *exchange) serve() {
 			x.logFault("refusal not recorded", err)
 			aerr = internal(op)
 		}
+		if c.Caller.Type == call.Anonymous {
+			x.count("anonymous", aerr)
+		}
 		x.answerError(op, aerr, true)
 		return
 	}

@@ -185,15 +185,17 @@ func (c *comparison) oldest() uint64 {
 	if len(c.first) == 0 {
 		return math.MaxUint64 // there is nothing to compare with
 	}
-	h, whole := c.s.floor, uint64(math.MaxUint64)
+	h, whole, pruned := c.s.floor, uint64(math.MaxUint64), false
 	for log, first := range c.first {
 		if c.log.Pruned(log) {
-			h = max(h, first+pruneSlack)
+			h, pruned = max(h, first+pruneSlack), true
 		} else {
 			whole = min(whole, first)
 		}
 	}
-	if whole > 0 && whole < math.MaxUint64 {
+	// What is still to be written begins anywhere; it counts for a beginning only where
+	// no log has lost its own.
+	if !pruned && whole > 0 && whole < math.MaxUint64 {
 		h = max(h, whole-1)
 	}
 	return h
