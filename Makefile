@@ -13,7 +13,7 @@ ERRCHECK    := github.com/kisielk/errcheck@v1.30.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-deps test-go fips build-fips build-pkcs11 fuzz format-check bench generate lint vulncheck clean
+.PHONY: help build run test test-deps test-go test-long fips build-fips build-pkcs11 fuzz format-check bench generate lint vulncheck clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -41,6 +41,9 @@ test-go:
 	go vet -tags pkcs11 ./internal/rootkey ./internal/app
 	go test -tags pkcs11 -race -count=1 -run PKCS11 ./internal/rootkey ./internal/app
 	go test -race -count=1 -exec 'env GODEBUG=fips140=only' $(PURE)
+
+test-long: ## the fault tests with as many kills and rotations as the docs speak of (an hour or so)
+	go test -count=1 -timeout 3h ./faulttest -long
 
 fips: ## the whole suite in FIPS mode with Go's certified module, the pure packages with it alone
 	GOFIPS140=certified go test -count=1 -timeout 40m ./...

@@ -179,6 +179,7 @@ func TestKillAndTheAuditLog(t *testing.T) {
 	}
 	p := start(t, nil, args...)
 	stored := versions(t, client(p.url, "test", "test"))
+	p.must("audit", "verify") // against what etcd knows of the log, too
 	p.stop()
 
 	lines := records(t, home)
