@@ -9,7 +9,6 @@ import (
 
 	"arca/internal/compliance"
 	"arca/internal/event"
-	"arca/internal/space"
 	"arca/internal/webhook"
 )
 
@@ -176,8 +175,7 @@ func (c *Config) checkEvents() error {
 }
 
 func (a *App) diskLow() (bool, any) {
-	level := a.space.Level()
-	return level != space.OK, map[string]any{"level": level.String(), "freeBytes": a.space.Free()}
+	return a.space.Low(), map[string]any{"level": a.space.Level().String(), "freeBytes": a.space.Free()}
 }
 
 func (a *App) auditLags() (bool, any) {

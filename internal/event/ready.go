@@ -94,7 +94,7 @@ func readyAlarms() []Alarm {
 			Pattern: `{"source":["arca"],"detail-type":["Audit Log Damaged"]}`,
 			Count:   1, Period: time.Hour,
 		},
-		condition("disk-low", "Free disk space is below a mark; changes, and at last reads, are refused.", "Disk Space Low", "Disk Space Recovered"),
+		condition("disk-low", "Free disk space is below twice the mark at which changes are refused.", "Disk Space Low", "Disk Space Recovered"),
 		condition("certificate-expiring", "A certificate of the server is about to expire.", "Certificate Expiring", "Certificate Renewed"),
 	}
 }

@@ -110,6 +110,7 @@ type usage struct {
 // system is one file system that holds one or several of the paths.
 type system struct {
 	level   Level
+	low     bool
 	ballast ballast
 }
 
@@ -117,6 +118,7 @@ type system struct {
 type state struct {
 	level Level
 	free  int64
+	low   bool  // some file system is
 	err   error // why calls are refused; a *Refusal
 }
 
@@ -148,6 +150,10 @@ func (w *Watcher) Level() Level { return w.state.Load().level }
 // Free is the room on the file system that is worst off, not counting what the
 // ballast takes or should take. It can be negative when ballast has been given up.
 func (w *Watcher) Free() int64 { return w.state.Load().free }
+
+// Low reports whether there is less room on some file system than twice the write mark:
+// everything is still served, and somebody should look.
+func (w *Watcher) Low() bool { return w.state.Load().low }
 
 // Writes returns nil when calls that change something are served, and otherwise the
 // *Refusal to answer with.
@@ -199,6 +205,7 @@ func (w *Watcher) Step(ctx context.Context, now time.Time) error {
 	defer w.mu.Unlock()
 	var errs []error
 	var worst *state
+	var low bool
 	seen := make(map[uint64]bool, len(w.cfg.Paths))
 	for _, p := range w.cfg.Paths {
 		if err := ctx.Err(); err != nil {
@@ -214,6 +221,7 @@ func (w *Watcher) Step(ctx context.Context, now time.Time) error {
 		}
 		seen[u.device] = true
 		s := w.stepSystemLocked(p, u, now)
+		low = low || s.low
 		if worst == nil || s.level > worst.level || s.level == worst.level && s.free < worst.free {
 			worst = s
 		}
@@ -223,8 +231,9 @@ func (w *Watcher) Step(ctx context.Context, now time.Time) error {
 		if worst == nil || worst.level < old.level {
 			worst = old
 		}
+		low = low || old.low
 	}
-	w.state.Store(worst)
+	w.state.Store(&state{level: worst.level, free: worst.free, low: low, err: worst.err})
 	return errors.Join(errs...)
 }
 
@@ -242,10 +251,15 @@ func (w *Watcher) stepSystemLocked(p Path, u usage, now time.Time) *state {
 	}
 	free := u.free - sys.ballast.missing(want)
 
+	wasLow := sys.low
+	sys.low = free < 2*write || wasLow && free < 2*(write+write/marginShare)
 	before := sys.level
 	sys.level = nextLevel(before, free, write, read)
 	if sys.level != before {
 		w.logLevel(p, before, sys.level, free, write, read)
+	} else if sys.low && !wasLow {
+		w.cfg.Logger.Warn("space: getting low; below the write mark changes are refused", "of", p.Role,
+			"free", Bytes(free).String(), "write_mark", Bytes(write).String())
 	}
 	switch {
 	case sys.level == ReadsRefused:
@@ -259,7 +273,7 @@ func (w *Watcher) stepSystemLocked(p Path, u usage, now time.Time) *state {
 			w.cfg.Logger.Warn("space: make the ballast; going on without", "of", p.Role, "bytes", want, "error", err)
 		}
 	}
-	s := &state{level: sys.level, free: free}
+	s := &state{level: sys.level, free: free, low: sys.low}
 	switch sys.level {
 	case WritesRefused:
 		s.err = &Refusal{Level: WritesRefused, Role: p.Role, Free: free, Mark: write}

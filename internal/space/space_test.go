@@ -86,6 +86,8 @@ func TestLevels(t *testing.T) {
 		{"within the margin of the write mark", 105, space.WritesRefused, 0},
 		{"room again: ballast made anew", 110, space.OK, 10},
 		{"and still enough", 109, space.OK, 10},
+		{"within the margin of low", 170, space.OK, 10},
+		{"room to spare", 215, space.OK, 10},
 	}
 	for _, s := range steps {
 		f.free = s.free * mib
@@ -101,6 +103,9 @@ func TestLevels(t *testing.T) {
 		}
 		if got, want := f.Reads() != nil, s.level == space.ReadsRefused; got != want {
 			t.Errorf("%s: Reads() = %v", s.name, f.Reads())
+		}
+		if got, want := f.Low(), s.free < 1000 && s.name != "room to spare"; got != want {
+			t.Errorf("%s: Low() = %v", s.name, got)
 		}
 		for range 3 { // nothing moves while nothing moves
 			f.step()
