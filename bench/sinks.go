@@ -28,28 +28,10 @@ func sinks(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	var sets []*set
-	for _, s := range []struct{ name, sinks string }{{"arca GetSecretValue", bad}, {withoutSinks, ""}} {
-		p, err := startServer(ctx, o.arca, filepath.Join(dir, "server-"+fmt.Sprint(len(sets))), s.sinks)
-		if err != nil {
-			return err
-		}
-		defer p.stop()
-		if err := create(ctx, o, p, "bench/read/", o.secrets); err != nil {
-			return fmt.Errorf("create secrets to read: %w", err)
-		}
-		set, err := reads(o, s.name, p)
-		if err != nil {
-			return err
-		}
-		sets = append(sets, set)
-	}
-	results, err := measure(ctx, o, sets)
-	if err != nil {
-		return err
-	}
-	report(results)
-	return nil
+	return inTurns(ctx, o, []contender{
+		{"arca GetSecretValue", func() (*process, error) { return startServer(ctx, o.arca, filepath.Join(dir, "a"), bad) }},
+		{withoutSinks, func() (*process, error) { return startServer(ctx, o.arca, filepath.Join(dir, "b"), "") }},
+	})
 }
 
 // withoutSinks is the row of the server that nobody follows.

@@ -200,7 +200,7 @@ func (l *Log) damagedLines(what string) {
 // writeBreak notes, durably, that the next Open begins a new log, and which one ends.
 func writeBreak(dir, why, origin string) error {
 	why = strings.ReplaceAll(why, "\n", "; ")
-	return writeFile(filepath.Join(dir, breakName), []byte(why+"\n"+origin+"\n"))
+	return ReplaceFile(filepath.Join(dir, breakName), []byte(why+"\n"+origin+"\n"))
 }
 
 // readBreak returns what writeBreak has noted. The origin is not there in old notes.

@@ -85,16 +85,16 @@ func (c *Cursor) Set(n uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(c.path, append(text, '\n')); err != nil {
+	if err := ReplaceFile(c.path, append(text, '\n')); err != nil {
 		return fmt.Errorf("write audit cursor: %w", err)
 	}
 	c.state, c.set = state, true
 	return nil
 }
 
-// writeFile replaces a file in one step, durably. A crash leaves the old content or
+// ReplaceFile replaces a file in one step, durably. A crash leaves the old content or
 // the new one, and maybe a file ending in .tmp that the next call replaces.
-func writeFile(path string, content []byte) error {
+func ReplaceFile(path string, content []byte) error {
 	dir := filepath.Dir(path)
 	if err := makeDir(dir); err != nil {
 		return err

@@ -179,7 +179,7 @@ func (l *Log) prune(ctx context.Context, s Segment, next uint64, reason PruneRea
 	if err != nil {
 		return err
 	}
-	if err := writeFile(prunePath(l.cfg.Dir, next), note.Text); err != nil {
+	if err := ReplaceFile(prunePath(l.cfg.Dir, next), note.Text); err != nil {
 		return err
 	}
 	return l.removeSegment(s, reason)

@@ -423,7 +423,7 @@ func (t *tree) publish(ctx context.Context) {
 	if !t.keep(ctx, c) {
 		return
 	}
-	if err := writeFile(checkpointPath(t.log.cfg.Dir), c.Text); err != nil {
+	if err := ReplaceFile(checkpointPath(t.log.cfg.Dir), c.Text); err != nil {
 		t.log.metrics.treeErrors.Inc()
 		if t.fileFail.begins() {
 			t.log.cfg.Logger.Error("audit log: write the checkpoint; it is tried again", "error", err)
@@ -476,7 +476,7 @@ func (t *tree) closeSegments() {
 			c, err = merkle.Checkpoint{Origin: t.head.Origin, Size: m.size, Root: m.root, Time: time.Now()}.Sign(t.key)
 		}
 		if err == nil {
-			err = writeFile(closingPath(t.log.cfg.Dir, m.size), c.Text)
+			err = ReplaceFile(closingPath(t.log.cfg.Dir, m.size), c.Text)
 		}
 		if err != nil {
 			t.log.metrics.treeErrors.Inc()

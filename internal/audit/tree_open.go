@@ -67,7 +67,7 @@ func (l *Log) openTree() error {
 	l.metrics.breaks.Set(float64(t.breaks.Load()))
 	keyFile := filepath.Join(l.cfg.Dir, keyFileName)
 	if text, err := readNote(keyFile); err != nil || !bytes.Equal(text, []byte(t.head.Key+"\n")) {
-		if err := writeFile(keyFile, []byte(t.head.Key+"\n")); err != nil {
+		if err := ReplaceFile(keyFile, []byte(t.head.Key+"\n")); err != nil {
 			l.cfg.Logger.Warn("audit log: write the verifier key", "error", err)
 		}
 	}
@@ -218,7 +218,7 @@ func (t *tree) goOnAt(c *merkle.Checkpoint) {
 	// etcd may have been told of it and the file not been written any more.
 	path := checkpointPath(t.log.cfg.Dir)
 	if text, err := readNote(path); err != nil || !bytes.Equal(text, c.Text) {
-		if err := writeFile(path, c.Text); err != nil {
+		if err := ReplaceFile(path, c.Text); err != nil {
 			t.log.cfg.Logger.Error("audit log: write the checkpoint", "error", err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"arca/internal/audit"
 )
 
 // maxStateBytes bounds a state file: the queue of a target is the longest.
@@ -46,31 +48,8 @@ func writeState(path string, v any) error {
 	if text.Len() > maxStateBytes {
 		return fmt.Errorf("write state of events: %d bytes for %s, the limit is %d", text.Len(), filepath.Base(path), maxStateBytes)
 	}
-	if err := replace(path, text.Bytes()); err != nil {
+	if err := audit.ReplaceFile(path, text.Bytes()); err != nil {
 		return fmt.Errorf("write state of events: %w", err)
 	}
 	return nil
-}
-
-func replace(path string, content []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
