@@ -187,6 +187,10 @@ func (t *Trail) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	for _, f := range t.folders {
+		// Which segments are old shows only then. An error comes again below.
+		_ = f.advance(ctx)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -224,6 +224,7 @@ func TestReceiversThatMisbehave(t *testing.T) {
 	hangs := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // the server notices a client that leaves only after that
 		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // a handler that returns has answered
 	}
 	const short = 300 * time.Millisecond
 	tests := []struct {
