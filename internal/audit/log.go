@@ -1,16 +1,17 @@
 // Package audit is the log that every call ends in. It promises that a line for
-// which Append returned nil is on disk, in this node's own files, in a form whose
-// Merkle tree can be computed at any later time; and that it never says so when it
-// is not sure.
+// which Append returned nil is on disk, in this node's own files; that it never says
+// so when it is not sure; and that a checkpoint it has signed over the lines is never
+// contradicted by a later one.
 //
 // It trusts the disk to have stored what it confirmed, and nothing else about it:
 // writes may be torn, syncs may fail, space may run out, and files may be cut,
 // replaced or removed while in use. After each of these the log either goes on or
 // answers every Append with an error until it can.
 //
-// Whoever can write to the files can drop, change or invent lines. This package
-// finds accidents (torn, missing and unreadable lines); finding intent takes the
-// tree and its signed checkpoints. Lines name secrets and principals; they hold no
+// Whoever can write to the files can drop, change or invent lines. Verify finds that,
+// from the Merkle tree over the lines and its signed checkpoints, and Check finds
+// accidents (torn, missing and unreadable lines). Whoever has the node's key, too, is
+// found only with a checkpoint that was kept elsewhere. Lines name secrets and principals; they hold no
 // secret values, because package call never hands any over.
 //
 // The files and the order of writes are described in docs/design/audit.md.
