@@ -148,6 +148,15 @@ func client(url, key, secret string) *secretsmanager.Client {
 	})
 }
 
+// patient is a client that repeats calls as the SDK does by default. Large answers need
+// it: the SDK takes its request body back when the head of the answer arrives, and
+// net/http, if it was not quite done with the body, then closes the connection.
+func patient(url, key, secret string) *secretsmanager.Client {
+	options := client(url, key, secret).Options()
+	options.Retryer = nil
+	return secretsmanager.New(options)
+}
+
 // fsck requires that the data of a stopped server has no problems, and that its audit
 // log explains all of it.
 func fsck(t *testing.T, env []string, args ...string) {
