@@ -47,7 +47,8 @@ var allowed = map[string]string{
 	"cloudtrail": "api arn call audit paging store trail",
 	"compliance": "arn schedule secrets store",
 	"runner":     "api arn call egress iam lambda rotator wire",
-	"server":     "api arn call iam sigv4 wire",
+	"lane":       "",
+	"server":     "api arn call iam lane sigv4 wire",
 	"app":        "access admin api arn audit backup call cloudtrail compliance egress envelope event iam kms lambda merkle oidc policy rootkey rotation rotator runner secrets server ship sigv4 space store sts trail webhook wire",
 	// Test kits: what they need, and nothing but tests imports them.
 	"storetest": "envelope store",

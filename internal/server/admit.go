@@ -164,8 +164,8 @@ func (p *proxyRules) source(r *http.Request) string {
 		host = r.RemoteAddr
 	}
 	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
+	if err != nil || len(p.nets) == 0 && addr.Is4() {
+		return host // an IPv4 address has one spelling only
 	}
 	// A zone names an interface of ours, and in a header it can be any text.
 	addr = addr.Unmap().WithZone("")

@@ -50,9 +50,8 @@ func (x *exchange) refuse(reason string, op *api.Operation, err *api.Error) {
 // count counts a request that nobody vouches for, and logs a sample.
 func (x *exchange) count(reason string, err *api.Error) {
 	x.s.metrics.refused(reason)
-	source := x.s.proxies.source(x.r)
-	if n, ok := x.s.sample.take(source); ok {
-		x.s.cfg.Logger.Warn("request refused", "reason", reason, "code", err.Code.Name, "source", source,
+	if n, ok := x.s.sample.take(x.source); ok {
+		x.s.cfg.Logger.Warn("request refused", "reason", reason, "code", err.Code.Name, "source", x.source,
 			"request", x.id, "not_logged_before", n)
 	}
 }
@@ -89,13 +88,15 @@ func (x *exchange) answerError(op *api.Operation, err *api.Error, frontEnd bool)
 func (x *exchange) send(status int, contentType string, body []byte) error {
 	h := x.w.Header()
 	// Written past Set so that the names go out as AWS spells them.
-	h[wire.HeaderRequestID] = []string{x.id}
-	h["Content-Type"] = []string{contentType}
+	values := [...]string{x.id, contentType, ""}
+	h[wire.HeaderRequestID] = values[0:1:1]
+	h["Content-Type"] = values[1:2:2]
 	if status == http.StatusNoContent { // which has no length either
 		x.w.WriteHeader(status)
 		return nil
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	values[2] = strconv.Itoa(len(body))
+	h["Content-Length"] = values[2:]
 	x.w.WriteHeader(status)
 	_, err := x.w.Write(body)
 	return err

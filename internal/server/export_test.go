@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"time"
 
 	"arca/internal/sigv4"
 )
@@ -21,7 +23,7 @@ func Held(s *Server) int64 { return s.memory.held.Load() }
 func DeriveMany(n int) (kept int, err error) {
 	c := &keyCache{}
 	for i := range n {
-		signed := &sigv4.Signed{AccessKeyID: fmt.Sprintf("ASIA%d", i), Day: "20260101", Region: "us-east-1", Service: "sts"}
+		signed := sigv4.Scope{AccessKeyID: fmt.Sprintf("ASIA%d", i), Day: "20260101", Region: "us-east-1", Service: "sts"}
 		_, err := c.get(signed, &Credential{
 			Fingerprint: []byte{1},
 			Secret:      func(use func([]byte)) error { use([]byte("secret")); return nil },
@@ -39,4 +41,10 @@ func Sources(s *Server) int {
 	s.sample.mu.Lock()
 	defer s.sample.mu.Unlock()
 	return len(s.sample.sources)
+}
+
+// WithPatience is withPatience in the form of context.WithTimeout.
+func WithPatience(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	p := withPatience(parent, d)
+	return p, p.end
 }

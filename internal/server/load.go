@@ -72,17 +72,20 @@ type limited struct {
 	once   sync.Once
 }
 
-// limitConnections is to be called before srv serves, and srv serves no other
-// listener than the one returned.
+// limitConnections is to be called before srv serves, and srv serves no connections but
+// those of the listener returned. Of these, others are given back with release.
 func limitConnections(ln net.Listener, most int, srv *http.Server) *limited {
 	l := &limited{Listener: ln, open: make(chan struct{}, most), closed: make(chan struct{})}
 	srv.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed || state == http.StateHijacked {
-			<-l.open
+			l.release()
 		}
 	}
 	return l
 }
+
+// release makes room for another connection.
+func (l *limited) release() { <-l.open }
 
 // Accept implements net.Listener.
 func (l *limited) Accept() (net.Conn, error) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"arca/internal/lane"
 )
 
 // RunConfig says where to serve and how to stop.
@@ -51,13 +54,12 @@ func (s *Server) Run(ctx context.Context, rc RunConfig) error {
 	g, ctx := errgroup.WithContext(ctx)
 	api := newHTTPServer(requests, s, s.cfg.Limits, s.cfg.Logger)
 	apiListener := limitConnections(rc.API, s.cfg.Limits.Connections, api)
-	g.Go(func() error {
-		if rc.Certificate != nil {
-			api.TLSConfig = rc.Certificate.config()
-			return served("API", api.ServeTLS(apiListener, "", ""))
-		}
-		return served("API", api.Serve(apiListener))
-	})
+	fast, err := s.newLane(requests, rc.Certificate, apiListener)
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return served("API", fast.Serve(apiListener)) })
+	g.Go(func() error { return served("API", api.Serve(fast.Others())) })
 	if rc.Certificate != nil {
 		g.Go(func() error { return rc.Certificate.Run(ctx) })
 	}
@@ -73,13 +75,13 @@ func (s *Server) Run(ctx context.Context, rc RunConfig) error {
 			rc.OpsHandler.stopping.Store(true)
 		}
 		var errs []error
-		if err := shut(api, rc.Drain); err != nil {
+		if err := shut(rc.Drain, fast, api); err != nil {
 			cutOff()
 			errs = append(errs, fmt.Errorf("requests were cut off after %v: %w", rc.Drain, err))
 		}
 		if ops != nil {
 			// What is left there is a scrape that can be repeated.
-			_ = shut(ops, opsDrain)
+			_ = shut(opsDrain, ops)
 		}
 		return errors.Join(errs...)
 	})
@@ -94,28 +96,64 @@ func served(name string, err error) error {
 	return fmt.Errorf("serve %s listener: %w", name, err)
 }
 
-// shut stops srv gracefully within the time given, and at once after it.
-func shut(srv *http.Server, within time.Duration) error {
+// stoppable is a *lane.Server or an *http.Server.
+type stoppable interface {
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
+// shut stops the servers together, gracefully within the time given, and at once after
+// it.
+func shut(within time.Duration, servers ...stoppable) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	err := srv.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, srv.Close())
+	var g errgroup.Group
+	for _, srv := range servers {
+		g.Go(func() error {
+			err := srv.Shutdown(ctx)
+			if err != nil {
+				err = errors.Join(err, srv.Close())
+			}
+			return err
+		})
 	}
-	return err
+	return g.Wait()
+}
+
+// newLane builds what looks at connections to the API first. It answers the requests
+// that AWS clients usually send itself and leaves everything else to net/http.
+func (s *Server) newLane(requests context.Context, cert *Certificate, ln *limited) (*lane.Server, error) {
+	cfg := lane.Config{
+		Handler:       s,
+		Context:       requests,
+		HeaderTimeout: s.cfg.Limits.HeaderTimeout,
+		ReadTimeout:   s.cfg.Limits.ReadTimeout,
+		WriteTimeout:  s.cfg.Limits.WriteTimeout,
+		IdleTimeout:   s.cfg.Limits.IdleTimeout,
+		Closed:        ln.release,
+		ErrorLog:      strangersLog(s.cfg.Logger),
+	}
+	if cert != nil {
+		cfg.TLS = cert.config()
+	}
+	return lane.New(cfg)
+}
+
+// strangersLog is for what strangers do to connections: noise.
+func strangersLog(log *slog.Logger) *stdlog.Logger {
+	return slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 }
 
 func newHTTPServer(base context.Context, h http.Handler, l Limits, log *slog.Logger) *http.Server {
 	srv := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: l.HeaderTimeout,
-		ReadTimeout:       l.ReadTimeout,
-		WriteTimeout:      l.WriteTimeout,
-		IdleTimeout:       l.IdleTimeout,
-		MaxHeaderBytes:    l.HeaderBytes,
-		BaseContext:       func(net.Listener) context.Context { return base },
-		// What strangers do to connections is noise.
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler:                      h,
+		ReadHeaderTimeout:            l.HeaderTimeout,
+		ReadTimeout:                  l.ReadTimeout,
+		WriteTimeout:                 l.WriteTimeout,
+		IdleTimeout:                  l.IdleTimeout,
+		MaxHeaderBytes:               l.HeaderBytes,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ErrorLog:                     strangersLog(log),
 		DisableGeneralOptionsHandler: true,
 		Protocols:                    &http.Protocols{},
 		HTTP2: &http.HTTP2Config{
@@ -197,6 +235,7 @@ func (o *Ops) ready(w http.ResponseWriter, r *http.Request) {
 func (c *Certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
 	}
 }

@@ -151,13 +151,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.release()
+	x.source = s.proxies.source(r)
 	if !x.reserve(requestBytes, s.memory.limit) {
 		endConnection(w, r)
 		ref := overloaded()
 		x.refuse(ref.reason, nil, ref.err)
 		return
 	}
-	if s.sample.excessive(s.proxies.source(r)) {
+	if s.sample.excessive(x.source) {
 		ref := throttled()
 		x.refuse(ref.reason, nil, ref.err)
 		return
@@ -175,7 +176,9 @@ type exchange struct {
 	w  http.ResponseWriter
 	r  *http.Request
 	id string
-	op *api.Operation // nil until it is known
+	// source is the address the request came from; see proxyRules.
+	source string
+	op     *api.Operation // nil until it is known
 	// reserved is this request's part of Server.memory.
 	reserved int64
 }
@@ -196,8 +199,8 @@ func (x *exchange) serve() {
 	}
 	x.op = op
 
-	ctx, cancel := context.WithTimeout(x.r.Context(), s.cfg.Limits.CallTimeout)
-	defer cancel()
+	ctx := withPatience(x.r.Context(), s.cfg.Limits.CallTimeout)
+	defer ctx.end()
 	id, failure, err := s.cfg.Verify(ctx, op, x.r, sha256.Sum256(body.b))
 	switch {
 	case err != nil:
@@ -227,8 +230,8 @@ func (x *exchange) serve() {
 	}
 	if op.Slow {
 		// Only now, for a caller who is known.
-		ctx, cancel = context.WithTimeout(x.r.Context(), s.cfg.Limits.SlowTimeout)
-		defer cancel()
+		ctx = withPatience(x.r.Context(), s.cfg.Limits.SlowTimeout)
+		defer ctx.end()
 		x.allowTime(s.cfg.Limits.SlowTimeout)
 	}
 	out, err := s.cfg.Do(ctx, c, in)
@@ -264,7 +267,7 @@ func (s *Server) newCall(x *exchange, op *api.Operation, id Identity) *call.Call
 		Partition: id.Partition,
 		Region:    id.Region,
 		RequestID: x.id,
-		SourceIP:  s.proxies.source(x.r),
+		SourceIP:  x.source,
 		UserAgent: x.r.UserAgent(),
 		Host:      x.r.Host,
 		Secure:    s.proxies.secure(x.r),

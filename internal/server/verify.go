@@ -101,7 +101,8 @@ func NewSignatures(lookup Lookup, regions []string, now func() time.Time) Verify
 	global := globalRegions(served)
 	keys := &keyCache{}
 	return func(ctx context.Context, op *api.Operation, r *http.Request, bodyHash [sha256.Size]byte) (Identity, *sigv4.Failure, error) {
-		signed, failure := sigv4.Parse(&sigv4.Request{
+		var signed sigv4.Signed
+		failure := signed.Parse(&sigv4.Request{
 			Method:        r.Method,
 			Path:          r.URL.EscapedPath(),
 			RawQuery:      r.URL.RawQuery,
@@ -130,7 +131,7 @@ func NewSignatures(lookup Lookup, regions []string, now func() time.Time) Verify
 		}
 		failure = signed.Verify(sigv4.Expect{
 			Service: op.Service.Name, Region: func(r string) bool { return in[r] != "" }, Now: now(), Window: window,
-		}, bodyHash, func(s *sigv4.Signed) (k sigv4.SigningKey) {
+		}, bodyHash, func(s sigv4.Scope) (k *sigv4.SigningKey) {
 			k, err = keys.get(s, cred)
 			return k
 		})
@@ -244,48 +245,58 @@ func plainKey(s string) bool {
 // keyCache keeps signing keys that were derived before. Deriving one opens the
 // secret key and costs four HMACs. Only keys for a scope that has passed all checks
 // get in, and only for access keys that exist.
+//
+// No key serves past its access key's end, because it decides nothing: the credential is
+// looked up for each request, and one that is deleted, disabled or expired is refused
+// before the cache is asked. A secret that was replaced has another fingerprint.
+// Signatures of another day do not pass the check of their time for longer than the
+// window, and the first one of a new day drops what is here.
 type keyCache struct {
 	mu   sync.RWMutex
-	day  string                    // newest day seen (guarded by mu)
-	keys map[cacheScope]derivedKey // guarded by mu
+	day  string                     // newest day seen (guarded by mu)
+	keys map[sigv4.Scope]derivedKey // guarded by mu
 }
-
-type cacheScope struct{ accessKeyID, day, region, service string }
 
 type derivedKey struct {
 	// fingerprint is that of the secret the key was derived from: a replaced secret
 	// takes its derived keys along.
 	fingerprint []byte
-	key         sigv4.SigningKey
+	key         *sigv4.SigningKey
 }
 
 // maxKeys bounds the cache. Past it everything is dropped, which costs each scope
 // one derivation.
 const maxKeys = 8192
 
-func (c *keyCache) get(s *sigv4.Signed, cred *Credential) (sigv4.SigningKey, error) {
-	scope := cacheScope{s.AccessKeyID, s.Day, s.Region, s.Service}
+func (c *keyCache) get(s sigv4.Scope, cred *Credential) (*sigv4.SigningKey, error) {
 	c.mu.RLock()
-	have, ok := c.keys[scope]
+	have, ok := c.keys[s]
 	c.mu.RUnlock()
 	if ok && bytes.Equal(have.fingerprint, cred.Fingerprint) {
 		return have.key, nil
 	}
-	var key sigv4.SigningKey
+	return c.derive(s, cred)
+}
+
+func (c *keyCache) derive(s sigv4.Scope, cred *Credential) (*sigv4.SigningKey, error) {
+	var key *sigv4.SigningKey
 	err := cred.Secret(func(secret []byte) {
 		key = sigv4.DeriveKey(secret, s.Day, s.Region, s.Service)
 	})
 	if err != nil {
-		return sigv4.SigningKey{}, err
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.keys == nil || len(c.keys) >= maxKeys || s.Day > c.day {
-		c.keys = make(map[cacheScope]derivedKey)
+		c.keys = make(map[sigv4.Scope]derivedKey)
 	}
 	// As they are, these are pieces of one long header, which the map would keep.
-	scope = cacheScope{strings.Clone(s.AccessKeyID), strings.Clone(s.Day), strings.Clone(s.Region), strings.Clone(s.Service)}
-	c.day = max(c.day, scope.day)
-	c.keys[scope] = derivedKey{bytes.Clone(cred.Fingerprint), key}
+	s = sigv4.Scope{
+		AccessKeyID: strings.Clone(s.AccessKeyID), Day: strings.Clone(s.Day),
+		Region: strings.Clone(s.Region), Service: strings.Clone(s.Service),
+	}
+	c.day = max(c.day, s.Day)
+	c.keys[s] = derivedKey{bytes.Clone(cred.Fingerprint), key}
 	return key, nil
 }

@@ -17,13 +17,13 @@ func (s *Signed) appendCanonical(b, bodyHex []byte) (out []byte, ok bool) {
 		return nil, false
 	}
 	b = append(b, '\n')
-	for _, name := range s.headers {
+	for _, name := range s.headers() {
 		if b, ok = s.req.appendHeader(b, name); !ok {
 			return nil, false
 		}
 	}
 	b = append(b, '\n')
-	for i, name := range s.headers {
+	for i, name := range s.headers() {
 		if i > 0 {
 			b = append(b, ';')
 		}

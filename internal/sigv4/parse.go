@@ -1,27 +1,28 @@
 package sigv4
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Parse reads the signature of a request: from the Authorization header, or from a
+// Parse makes s the signature of a request: from the Authorization header, or from a
 // presigned query. It verifies nothing; what it refuses could not verify. The order
 // of the checks, which decides the text a client gets, is AWS's.
 //
-// The request is kept until Verify and must not change meanwhile.
-func Parse(r *Request) (*Signed, *Failure) {
+// The request's header is kept until Verify and must not change meanwhile.
+func (s *Signed) Parse(r *Request) *Failure {
 	var query []param
 	presigned := false
 	if r.RawQuery != "" {
 		var ok bool
 		if query, ok = parseQuery(r.RawQuery); !ok {
 			if len(r.Header["Authorization"]) == 0 {
-				return nil, incomplete("The query string cannot be decoded.")
+				return incomplete("The query string cannot be decoded.")
 			}
-			return nil, mismatch()
+			return mismatch()
 		}
 		presigned = slices.ContainsFunc(query, func(p param) bool {
 			return p.name == "X-Amz-Algorithm" || p.name == "X-Amz-Credential" || p.name == "X-Amz-Signature"
@@ -30,21 +31,21 @@ func Parse(r *Request) (*Signed, *Failure) {
 	auth := r.Header["Authorization"]
 	switch {
 	case presigned && len(auth) > 0:
-		return nil, invalid("Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.")
+		return invalid("Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.")
 	case presigned:
-		return parsePresigned(r, query)
+		return s.parsePresigned(r, query)
 	case len(auth) == 0 || len(auth) == 1 && auth[0] == "":
-		return nil, missing()
+		return missing()
 	case len(auth) > 1:
-		return nil, incomplete("There must be only one 'Authorization' header.")
+		return incomplete("There must be only one 'Authorization' header.")
 	}
-	return parseHeader(r, auth[0])
+	return s.parseHeader(r, auth[0])
 }
 
 // parts are the raw fields common to both forms.
 type parts struct{ algorithm, credential, signedHeaders, signature, date string }
 
-func parseHeader(r *Request, auth string) (*Signed, *Failure) {
+func (s *Signed) parseHeader(r *Request, auth string) *Failure {
 	var p parts
 	var rest string
 	p.algorithm, rest, _ = strings.Cut(strings.TrimLeft(auth, " \t"), " ")
@@ -55,7 +56,7 @@ func parseHeader(r *Request, auth string) (*Signed, *Failure) {
 		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return nil, incomplete("Invalid key=value pair (missing equal-sign) in Authorization header" +
+			return incomplete("Invalid key=value pair (missing equal-sign) in Authorization header" +
 				" (hashed with SHA-256 and encoded with Base64): '" + hashed(auth) + "'.")
 		}
 		var field *string
@@ -67,24 +68,24 @@ func parseHeader(r *Request, auth string) (*Signed, *Failure) {
 		case "Signature":
 			field = &p.signature
 		default:
-			return nil, incomplete("Authorization header holds an unknown parameter" +
+			return incomplete("Authorization header holds an unknown parameter" +
 				" (hashed with SHA-256 and encoded with Base64): '" + hashed(auth) + "'.")
 		}
 		if *field != "" {
-			return nil, incomplete("Authorization header holds '" + name + "' more than once.")
+			return incomplete("Authorization header holds '" + name + "' more than once.")
 		}
 		*field = value
 	}
 
-	for _, name := range [...]string{"X-Amz-Date", "Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256", "X-Amz-Target"} {
-		if len(r.Header[name]) > 1 {
-			return nil, incomplete("There must be only one '" + name + "' header.")
+	var once [5]string
+	for i, name := range [...]string{"X-Amz-Date", "Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256", "X-Amz-Target"} {
+		values := r.Header[name]
+		if len(values) > 1 {
+			return incomplete("There must be only one '" + name + "' header.")
 		}
+		once[i] = first(values)
 	}
-	p.date = first(r.Header["X-Amz-Date"])
-	if p.date == "" {
-		p.date = first(r.Header["Date"])
-	}
+	p.date = cmp.Or(once[0], once[1])
 
 	var b strings.Builder
 	if p.credential == "" {
@@ -101,20 +102,13 @@ func parseHeader(r *Request, auth string) (*Signed, *Failure) {
 	}
 	if b.Len() > 0 {
 		b.WriteString("(Hashed with SHA-256 and encoded with Base64) Authorization=" + hashed(auth))
-		return nil, incomplete(b.String())
+		return incomplete(b.String())
 	}
-	s := &Signed{
-		SessionToken: first(r.Header["X-Amz-Security-Token"]),
-		payload:      first(r.Header["X-Amz-Content-Sha256"]),
-		req:          r,
-	}
-	if f := s.fill(p); f != nil {
-		return nil, f
-	}
-	return s, nil
+	*s = Signed{SessionToken: once[2], payload: once[3], req: *r}
+	return s.fill(p)
 }
 
-func parsePresigned(r *Request, query []param) (*Signed, *Failure) {
+func (s *Signed) parsePresigned(r *Request, query []param) *Failure {
 	var p parts
 	var token, payload, expires string
 	seen := make(map[string]bool)
@@ -124,7 +118,7 @@ func parsePresigned(r *Request, query []param) (*Signed, *Failure) {
 		lower := strings.ToLower(q.name)
 		if strings.HasPrefix(lower, "x-amz-") {
 			if seen[lower] {
-				return nil, incomplete("AWS query-string parameters must appear only once: '" + shown(q.name) + "'.")
+				return incomplete("AWS query-string parameters must appear only once: '" + shown(q.name) + "'.")
 			}
 			seen[lower] = true
 		}
@@ -160,7 +154,7 @@ func parsePresigned(r *Request, query []param) (*Signed, *Failure) {
 		}
 	}
 	if b.Len() > 0 {
-		return nil, incomplete(b.String() + "Re-examine the query-string parameters.")
+		return incomplete(b.String() + "Re-examine the query-string parameters.")
 	}
 	for _, name := range [...]string{"X-Amz-Security-Token", "X-Amz-Content-Sha256", "X-Amz-Target"} {
 		n := len(r.Header[name])
@@ -168,7 +162,7 @@ func parsePresigned(r *Request, query []param) (*Signed, *Failure) {
 			n++
 		}
 		if n > 1 {
-			return nil, incomplete("There must be only one '" + name + "', in the query string or as a header.")
+			return incomplete("There must be only one '" + name + "', in the query string or as a header.")
 		}
 	}
 	if token == "" {
@@ -177,38 +171,34 @@ func parsePresigned(r *Request, query []param) (*Signed, *Failure) {
 	if payload == "" {
 		payload = first(r.Header["X-Amz-Content-Sha256"])
 	}
-	s := &Signed{SessionToken: token, payload: payload, Presigned: true, query: query, req: r}
+	*s = Signed{SessionToken: token, payload: payload, Presigned: true, query: query, req: *r}
 	if f := s.fill(p); f != nil {
-		return nil, f
+		return f
 	}
 	if seen["x-amz-expires"] {
 		n, err := strconv.ParseUint(expires, 10, 32)
 		if err != nil || n == 0 {
-			return nil, incomplete("X-Amz-Expires should be a number of seconds, at least 1.")
+			return incomplete("X-Amz-Expires should be a number of seconds, at least 1.")
 		}
 		if s.expires = time.Duration(n) * time.Second; s.expires > maxExpires {
-			return nil, incomplete("X-Amz-Expires must be less than a week (in seconds);" +
+			return incomplete("X-Amz-Expires must be less than a week (in seconds);" +
 				" that is, the given X-Amz-Expires must be at most 604800 seconds")
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // fill checks the fields both forms have in common, in AWS's order: date, signed
 // headers, algorithm, credential.
 func (s *Signed) fill(p parts) *Failure {
-	var ok bool
-	if s.Time, ok = parseDate(p.date); !ok {
+	if !s.setTime(p.date) {
 		return incomplete("Date must be in ISO-8601 'basic format'. Got '" + shown(p.date) +
 			"'. See http://en.wikipedia.org/wiki/ISO_8601")
 	}
-	s.headers = strings.Split(p.signedHeaders, ";")
-	for i, name := range s.headers {
-		if !headerName(name) || i > 0 && name <= s.headers[i-1] {
-			return incomplete("'SignedHeaders' must be header names in lower case, sorted, each once.")
-		}
+	if !s.setHeaders(p.signedHeaders) {
+		return incomplete("'SignedHeaders' must be header names in lower case, sorted, each once.")
 	}
-	if _, ok := slices.BinarySearch(s.headers, "host"); !ok {
+	if _, ok := slices.BinarySearch(s.headers(), "host"); !ok {
 		return invalid("'Host' must be a 'SignedHeader' in the AWS Authorization.")
 	}
 	if name := s.unsigned(); name != "" {
@@ -229,17 +219,39 @@ func (s *Signed) fill(p parts) *Failure {
 	return nil
 }
 
+// setHeaders takes the list of signed headers apart.
+func (s *Signed) setHeaders(list string) bool {
+	if n := 1 + strings.Count(list, ";"); n > len(s.few) {
+		s.many = make([]string, 0, n)
+	}
+	before := ""
+	for name := range strings.SplitSeq(list, ";") {
+		if !headerName(name) || name <= before { // no name is ""
+			return false
+		}
+		before = name
+		if s.many != nil {
+			s.many = append(s.many, name)
+			continue
+		}
+		s.few[s.n] = name
+		s.n++
+	}
+	return true
+}
+
 // unsigned names an x-amz-* header that the request holds and the signature does
 // not cover, the first by name. Two are exempt because they mean nothing to us and
 // are put in or left out on the way: some SDKs keep X-Amz-User-Agent unsigned, and
 // CloudFront adds X-Amz-Cf-Id.
 func (s *Signed) unsigned() string {
 	var found string
+	headers := s.headers()
 	for name := range s.req.Header {
-		if len(name) <= len("x-amz-") || !strings.EqualFold(name[:len("x-amz-")], "x-amz-") {
+		if len(name) <= len("x-amz-") || name[0]|' ' != 'x' || !strings.EqualFold(name[:len("x-amz-")], "x-amz-") {
 			continue
 		}
-		if _, ok := slices.BinarySearchFunc(s.headers, name, compareLower); ok {
+		if _, ok := slices.BinarySearchFunc(headers, name, compareLower); ok {
 			continue
 		}
 		if name == "X-Amz-User-Agent" || name == "X-Amz-Cf-Id" {
@@ -277,21 +289,25 @@ func headerName(s string) bool {
 	return s != ""
 }
 
-// parseDate reads X-Amz-Date's form, and for a Date header also HTTP's.
-func parseDate(s string) (time.Time, bool) {
-	if t, ok := parseStamp(s); ok {
-		return t, true
+// setTime reads X-Amz-Date's form, and for a Date header also HTTP's.
+func (s *Signed) setTime(text string) bool {
+	var ok bool
+	if s.Time, ok = parseStamp(text); ok {
+		s.stamp = text
+		return true
 	}
 	for _, layout := range [...]string{time.RFC1123, time.RFC1123Z} {
 		// A zone by any other name would be taken as UTC.
-		if layout == time.RFC1123 && !strings.HasSuffix(s, " GMT") {
+		if layout == time.RFC1123 && !strings.HasSuffix(text, " GMT") {
 			continue
 		}
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC().Truncate(time.Second), true
+		if t, err := time.Parse(layout, text); err == nil {
+			s.Time = t.UTC().Truncate(time.Second)
+			s.stamp = string(appendStamp(nil, s.Time))
+			return true
 		}
 	}
-	return time.Time{}, false
+	return false
 }
 
 func first(values []string) string {

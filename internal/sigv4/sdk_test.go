@@ -104,10 +104,11 @@ func TestSDKSignedVerifies(t *testing.T) {
 				if f := d.verify(d.when); f != nil {
 					t.Fatalf("Verify = %v", f)
 				}
-				s, f := sigv4.Parse(d.req)
+				var s sigv4.Signed
+				f := s.Parse(d.req)
 				if f != nil || s.AccessKeyID != d.creds.AccessKeyID || s.SessionToken != d.creds.SessionToken ||
 					s.Presigned != presign || !s.Time.Equal(d.when) {
-					t.Fatalf("Parse = %+v, %v", s, f)
+					t.Fatalf("Parse = %+v, %v", &s, f)
 				}
 				life := 5 * time.Minute
 				if presign {
@@ -196,7 +197,8 @@ func TestChangedDoesNotVerify(t *testing.T) {
 				t.Skip("another spelling of the same")
 			}
 			d.req.Header[name] = values
-			if s, f := sigv4.Parse(d.req); f == nil && s.AccessKeyID != d.creds.AccessKeyID {
+			var s sigv4.Signed
+			if f := s.Parse(d.req); f == nil && s.AccessKeyID != d.creds.AccessKeyID {
 				t.Skip("the key of somebody else, who has another secret")
 			}
 		}
@@ -279,11 +281,9 @@ func FuzzParse(f *testing.F) {
 		}
 		e := expect()
 		e.Region = func(string) bool { return true }
-		s, fail := sigv4.Parse(r)
-		if (s == nil) == (fail == nil) {
-			t.Fatalf("Parse = %v, %v", s, fail)
-		}
-		if s != nil {
+		var s sigv4.Signed
+		fail := s.Parse(r)
+		if fail == nil {
 			e.Service, e.Now = s.Service, s.Time
 			fail = s.Verify(e, sha256.Sum256(nil), derive("a key that signed nothing"))
 		}
@@ -315,9 +315,10 @@ func BenchmarkVerify(b *testing.B) {
 	key := sigv4.DeriveKey([]byte(exampleSecret), "20150830", "us-east-1", "secretsmanager")
 	b.ReportAllocs()
 	for b.Loop() {
-		s, f := sigv4.Parse(req)
+		var s sigv4.Signed
+		f := s.Parse(req)
 		if f == nil {
-			f = s.Verify(e, sha256.Sum256([]byte(body)), func(*sigv4.Signed) sigv4.SigningKey { return key })
+			f = s.Verify(e, sha256.Sum256([]byte(body)), func(sigv4.Scope) *sigv4.SigningKey { return key })
 		}
 		if f != nil {
 			b.Fatal(f)

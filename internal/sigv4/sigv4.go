@@ -18,9 +18,11 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -46,24 +48,43 @@ type Request struct {
 	ContentLength int64
 }
 
+// Scope is what a signing key is for. Its strings are parts of the request's header.
+type Scope struct {
+	AccessKeyID string
+	Day         string // YYYYMMDD
+	Region      string
+	Service     string
+}
+
 // Signed is a request whose signature has been read but not verified. Until Verify
-// says so, its fields are claims of a stranger.
+// says so, its fields are claims of a stranger. A Signed that does not leave the
+// function that has it costs no allocation.
 type Signed struct {
-	AccessKeyID  string
+	Scope
 	SessionToken string // "" for long-term keys
-	Day          string // of the scope, YYYYMMDD
-	Region       string // of the scope
-	Service      string // of the scope
 	Time         time.Time
 	Presigned    bool
 
 	terminator string
+	stamp      string        // Time in the form of dateFormat
 	expires    time.Duration // how long a presigned query lives; 0 means the caller's window
-	headers    []string      // signed header names, sorted, lower case
 	signature  string
 	query      []param
 	payload    string // X-Amz-Content-Sha256, "" when absent
-	req        *Request
+	req        Request
+
+	// Signed header names, sorted, lower case: the first few, or all of them.
+	few  [16]string
+	n    int
+	many []string
+}
+
+// headers are the names of the signed headers.
+func (s *Signed) headers() []string {
+	if s.many != nil {
+		return s.many
+	}
+	return s.few[:s.n]
 }
 
 // Expect is what a request must have been signed for.
@@ -78,8 +99,9 @@ type Expect struct {
 // Verify tells whether the signature holds: nil means that a holder of the secret
 // key behind AccessKeyID made exactly this request, with a body of this hash. The
 // scope and the time are checked first; key is called at most once, and only for a
-// scope that passed, so a cache behind it holds no keys of strangers' choosing.
-func (s *Signed) Verify(e Expect, bodyHash [sha256.Size]byte, key func(*Signed) SigningKey) *Failure {
+// scope that passed, so a cache behind it holds no keys of strangers' choosing. With no
+// key no signature holds.
+func (s *Signed) Verify(e Expect, bodyHash [sha256.Size]byte, key func(Scope) *SigningKey) *Failure {
 	if f := s.checkScope(e); f != nil {
 		return f
 	}
@@ -101,8 +123,11 @@ func (s *Signed) Verify(e Expect, bodyHash [sha256.Size]byte, key func(*Signed) 
 	if !ok {
 		return mismatch()
 	}
-	k := key(s)
-	want := k.sign(s.Time, s.Region, s.Service, sha256.Sum256(canonical))
+	k := key(s.Scope)
+	if k == nil {
+		return mismatch()
+	}
+	want := k.sign(s, sha256.Sum256(canonical))
 	if subtle.ConstantTimeCompare(want[:], []byte(s.signature)) != 1 {
 		return mismatch()
 	}
@@ -122,11 +147,9 @@ func (s *Signed) checkScope(e Expect) *Failure {
 	if s.terminator != terminator {
 		b.WriteString("Credential should be scoped with a valid terminator: '" + terminator + "', not '" + shown(s.terminator) + "'. ")
 	}
-	var space [len(dateFormat)]byte
-	stamp := appendStamp(space[:0], s.Time)
-	if string(stamp[:len(dayFormat)]) != s.Day {
+	if day := s.stamp[:len(dayFormat)]; day != s.Day {
 		b.WriteString("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '" +
-			shown(s.Day) + "' != '" + string(stamp[:len(dayFormat)]) + "', from '" + string(stamp) + "'.")
+			shown(s.Day) + "' != '" + day + "', from '" + s.stamp + "'.")
 	}
 	if b.Len() == 0 {
 		return nil
@@ -162,16 +185,28 @@ func spell(d time.Duration) string {
 
 // SigningKey is the key that signatures of one day, region and service are made
 // with. It is as good as the secret key for that day; printing it yields REDACTED.
-type SigningKey struct{ k [sha256.Size]byte }
+type SigningKey struct {
+	k [sha256.Size]byte
+	// macs holds *mac of this key. They are as secret as the key, and live no longer.
+	macs sync.Pool
+}
+
+// mac is a keyed HMAC, and room for what goes into it and comes out. Making one costs
+// more than using it.
+type mac struct {
+	hash hash.Hash
+	text [256]byte
+	sum  [sha256.Size]byte
+}
 
 // Format and LogValue keep the key out of logs, whatever the verb.
-func (SigningKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("REDACTED")) }
-func (SigningKey) LogValue() slog.Value       { return slog.StringValue("REDACTED") }
+func (*SigningKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("REDACTED")) }
+func (*SigningKey) LogValue() slog.Value       { return slog.StringValue("REDACTED") }
 
 // DeriveKey makes the signing key for a day (YYYYMMDD), region and service. It costs
 // four HMACs; callers with many requests keep the result, under the secret key and
 // all three, so that a replaced secret key takes its derived keys along.
-func DeriveKey(secretKey []byte, day, region, service string) SigningKey {
+func DeriveKey(secretKey []byte, day, region, service string) *SigningKey {
 	k := make([]byte, 0, len("AWS4")+len(secretKey))
 	k = append(append(k, "AWS4"...), secretKey...)
 	sum := k
@@ -181,26 +216,30 @@ func DeriveKey(secretKey []byte, day, region, service string) SigningKey {
 		sum = m.Sum(nil)
 	}
 	clear(k)
-	return SigningKey{[sha256.Size]byte(sum)}
+	return &SigningKey{k: [sha256.Size]byte(sum)}
 }
 
-// sign gives the signature, in hex, of a canonical request with the given hash.
-func (k SigningKey) sign(t time.Time, region, service string, canonical [sha256.Size]byte) [2 * sha256.Size]byte {
-	b := make([]byte, 0, 256)
-	b = append(b, algorithm+"\n"...)
-	b = appendStamp(b, t)
+// sign gives the signature, in hex, of s with a canonical request of the given hash.
+// The scope in it is the one that was checked.
+func (k *SigningKey) sign(s *Signed, canonical [sha256.Size]byte) [2 * sha256.Size]byte {
+	m, ok := k.macs.Get().(*mac)
+	if !ok {
+		m = &mac{hash: hmac.New(sha256.New, k.k[:])}
+	}
+	b := append(m.text[:0], algorithm+"\n"...)
+	b = append(b, s.stamp...)
 	b = append(b, '\n')
-	b = appendDay(b, t)
-	for _, part := range [...]string{region, service, terminator} {
+	b = append(b, s.stamp[:len(dayFormat)]...)
+	for _, part := range [...]string{s.Region, s.Service, terminator} {
 		b = append(b, '/')
 		b = append(b, part...)
 	}
 	b = append(b, '\n')
 	b = hex.AppendEncode(b, canonical[:])
-	m := hmac.New(sha256.New, k.k[:])
-	m.Write(b)
-	b = m.Sum(b[:0])
+	m.hash.Reset()
+	m.hash.Write(b)
 	var out [2 * sha256.Size]byte
-	hex.Encode(out[:], b)
+	hex.Encode(out[:], m.hash.Sum(m.sum[:0]))
+	k.macs.Put(m)
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,15 +32,15 @@ func expect() sigv4.Expect {
 }
 
 func verify(r *sigv4.Request, e sigv4.Expect, body string, secret string) *sigv4.Failure {
-	s, f := sigv4.Parse(r)
-	if f != nil {
+	var s sigv4.Signed
+	if f := s.Parse(r); f != nil {
 		return f
 	}
 	return s.Verify(e, sha256.Sum256([]byte(body)), derive(secret))
 }
 
-func derive(secret string) func(*sigv4.Signed) sigv4.SigningKey {
-	return func(s *sigv4.Signed) sigv4.SigningKey {
+func derive(secret string) func(sigv4.Scope) *sigv4.SigningKey {
+	return func(s sigv4.Scope) *sigv4.SigningKey {
 		return sigv4.DeriveKey([]byte(secret), s.Day, s.Region, s.Service)
 	}
 }
@@ -290,5 +291,58 @@ func TestSigningKeyIsNotPrinted(t *testing.T) {
 	}
 	if got := k.LogValue().String(); got != "REDACTED" {
 		t.Errorf("LogValue = %s", got)
+	}
+}
+
+// TestKeyUsedAgain verifies good and bad requests with one key, many at a time: what a
+// key keeps between signatures must not show in them.
+func TestKeyUsedAgain(t *testing.T) {
+	key := sigv4.DeriveKey([]byte(exampleSecret), "20150830", "us-east-1", "service")
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := range 200 {
+				r, good := plain(), i%3 > 0
+				if !good {
+					r.Path = "/other"
+				}
+				var s sigv4.Signed
+				f := s.Parse(r)
+				if f == nil {
+					f = s.Verify(expect(), sha256.Sum256(nil), func(sigv4.Scope) *sigv4.SigningKey { return key })
+				}
+				if (f == nil) != good {
+					t.Errorf("Verify %d = %v", i, f)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestNoKey: without a key nothing verifies.
+func TestNoKey(t *testing.T) {
+	var s sigv4.Signed
+	if f := s.Parse(plain()); f != nil {
+		t.Fatal(f)
+	}
+	if f := s.Verify(expect(), sha256.Sum256(nil), func(sigv4.Scope) *sigv4.SigningKey { return nil }); f == nil || f.Message != mismatch {
+		t.Errorf("Verify = %v", f)
+	}
+}
+
+// TestAllocations: a request that verifies with a key that is there costs none of its own.
+func TestAllocations(t *testing.T) {
+	key := sigv4.DeriveKey([]byte(exampleSecret), "20150830", "us-east-1", "service")
+	r, e, sum := plain(), expect(), sha256.Sum256(nil)
+	get := func(sigv4.Scope) *sigv4.SigningKey { return key }
+	// The pool of states may be emptied at any time, and is under the race detector.
+	if n := testing.AllocsPerRun(100, func() {
+		var s sigv4.Signed
+		if f := s.Parse(r); f != nil || s.Verify(e, sum, get) != nil {
+			t.Fatal("does not verify")
+		}
+	}); n > 4 {
+		t.Errorf("%v allocations", n)
 	}
 }

@@ -2,28 +2,23 @@ package sigv4
 
 import "time"
 
-// Stamps, "20150830T123600Z", are read once and written three times for every
-// request. Their form is fixed, so it is taken apart by position; going through
-// time's layouts cost about 3 µs of a request, by profile.
+// Stamps, "20150830T123600Z", are read for every request. Their form is fixed, so it
+// is taken apart by position; going through time's layouts cost about 1 µs of a
+// request, by profile.
 
 // appendStamp appends t in the form of dateFormat, as UTC. Years have four digits.
 func appendStamp(b []byte, t time.Time) []byte {
 	t = t.UTC()
-	b = appendDay(b, t)
+	year, month, day := t.Date()
+	b = appendDigits(b, year, 4)
+	b = appendDigits(b, int(month), 2)
+	b = appendDigits(b, day, 2)
 	b = append(b, 'T')
 	hour, minute, second := t.Clock()
 	b = appendDigits(b, hour, 2)
 	b = appendDigits(b, minute, 2)
 	b = appendDigits(b, second, 2)
 	return append(b, 'Z')
-}
-
-// appendDay appends the date of t in the form of dayFormat, as UTC.
-func appendDay(b []byte, t time.Time) []byte {
-	year, month, day := t.UTC().Date()
-	b = appendDigits(b, year, 4)
-	b = appendDigits(b, int(month), 2)
-	return appendDigits(b, day, 2)
 }
 
 func appendDigits(b []byte, n, width int) []byte {
@@ -55,11 +50,11 @@ func parseStamp(s string) (time.Time, bool) {
 			at++
 		}
 	}
-	t := time.Date(field[0], time.Month(field[1]), field[2], field[3], field[4], field[5], 0, time.UTC)
-	// time.Date carries what is too large over: a 31st of June becomes a 1st of July.
-	var back [len(dateFormat)]byte
-	if string(appendStamp(back[:0], t)) != s {
+	if field[3] > 23 || field[4] > 59 || field[5] > 59 {
 		return time.Time{}, false
 	}
-	return t, true
+	t := time.Date(field[0], time.Month(field[1]), field[2], field[3], field[4], field[5], 0, time.UTC)
+	// time.Date carries what is too large over: a 31st of June becomes a 1st of July.
+	year, month, day := t.Date()
+	return t, year == field[0] && int(month) == field[1] && day == field[2]
 }

@@ -57,7 +57,8 @@ type absences struct {
 }
 
 func decode(sh *api.Shape, body []byte, dst reflect.Value) (map[string]bool, *api.Error) {
-	d := decoder{scanner: scanner{data: body}}
+	var steps [4]step
+	d := decoder{scanner: scanner{data: body}, absences: absences{path: steps[:0]}}
 	if err := d.value(sh, dst); err != nil {
 		return nil, err
 	}

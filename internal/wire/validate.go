@@ -28,7 +28,8 @@ func Validate(op *api.Operation, in any) *api.Error {
 }
 
 func validate(op *api.Operation, rv reflect.Value, missing map[string]bool) *api.Error {
-	v := validator{missing: missing}
+	var steps [4]step // as deep as most inputs are
+	v := validator{path: steps[:0], missing: missing}
 	v.structure(op.Input, rv)
 	if v.count == 0 {
 		return nil
