@@ -188,11 +188,11 @@ func (s *Store) clearImport(ctx context.Context) error {
 		return fmt.Errorf("%w: restore into an empty data directory or etcd cluster", ErrNotEmpty)
 	}
 	for _, t := range s.tables {
-		n, err := s.client.Get(ctx, t.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		ranges, err := s.cutTable(ctx, t, 0)
 		if err != nil {
 			return fmt.Errorf("%w: count records: %w", ErrUnavailable, err)
 		}
-		for _, r := range shardRanges(t.prefix, n.Count) {
+		for _, r := range ranges {
 			if err := s.deleteRange(ctx, r[0], r[1]); err != nil {
 				return err
 			}
@@ -318,7 +318,7 @@ func (w *importer) writeOnce(ctx context.Context, ops []clientv3.Op) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	resp, err := w.s.client.Txn(ctx).If(w.unchanged()).Then(ops...).Commit()
-	if err != nil && definite(err) && !errors.Is(err, rpctypes.ErrTooManyRequests) {
+	if err != nil && (definite(err) && !errors.Is(err, rpctypes.ErrTooManyRequests) || errors.Is(err, rpctypes.ErrNoSpace)) {
 		return fmt.Errorf("write records: %w", err) // trying again is of no use
 	}
 	if err != nil {

@@ -82,11 +82,11 @@ func (s *Store) scan(ctx context.Context, rev int64, fn func(kv *mvccpb.KeyValue
 		if err := visit(at, t.prefix); err != nil {
 			return err
 		}
-		n, err := s.client.Get(ctx, t.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly(), clientv3.WithRev(rev))
+		ranges, err := s.cutTable(ctx, t, rev)
 		if err != nil {
 			return fmt.Errorf("%w: count records: %w", ErrUnavailable, err)
 		}
-		for _, r := range shardRanges(t.prefix, n.Count) {
+		for _, r := range ranges {
 			if err := visit(r[0], r[1]); err != nil {
 				return err
 			}
@@ -155,7 +155,7 @@ func (t *table) checkIndexes(ts tableState, report func(string)) {
 				seen[id] = true
 				want[i]++
 			}
-			if _, ok := ts.indexes[i].Get(indexItem{ik, e}); !ok {
+			if _, ok := ts.indexes[i].get(indexPivot{ik, key}); !ok {
 				report(fmt.Sprintf("table %s, record %s: missing from index %s", t.name, hexKey(key), t.indexes[i].name))
 			}
 		})

@@ -112,12 +112,17 @@ func (t *table) hashKey(k Key) string {
 }
 
 // splitKey finds the table part and the rest of an etcd key below root.
-func splitKey(key string) (table, rest string, ok bool) {
-	below, ok := strings.CutPrefix(key, root)
-	if !ok {
-		return "", "", false
+func splitKey[S string | []byte](key S) (table, rest S, ok bool) {
+	if len(key) < len(root) || string(key[:len(root)]) != root {
+		return table, rest, false
 	}
-	return strings.Cut(below, "/")
+	below := key[len(root):]
+	for i := range len(below) {
+		if below[i] == '/' {
+			return below[:i], below[i+1:], true
+		}
+	}
+	return below, rest, false
 }
 
 func validHashedLen(n int) bool {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"arca/internal/envelope"
@@ -293,7 +294,8 @@ func (s *Store) commitKeyring(was keyringAt, rootValue, ringValue []byte) (rev i
 				}
 			}
 			return 0, fmt.Errorf("%w: another node changed the keyring", ErrConflict)
-		case !lost && definite(err):
+		case !lost && (definite(err) || errors.Is(err, rpctypes.ErrNoSpace)):
+			// A keyring for which there was space after all comes with the watch.
 			return 0, fmt.Errorf("%w: write keyring: %w", ErrUnavailable, err)
 		}
 		lost = true

@@ -26,7 +26,10 @@ const (
 	// pieces as keep each near it. Limits would not do: etcd counts the whole range for
 	// every page of it.
 	shardRecords = 2000
-	maxLoadRuns  = 5
+	// A piece with more than this is cut again: it holds a large scope.
+	maxShardRecords = 4 * shardRecords
+	maxShards       = 256
+	maxLoadRuns     = 5
 )
 
 // load reads everything at one revision, decoding on all cores.
@@ -69,11 +72,10 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	shards := make([][][]change, len(s.tables))
 	for i, t := range s.tables {
-		n, err := s.client.Get(ctx, t.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly(), clientv3.WithRev(l.rev))
+		ranges, err := s.cutTable(ctx, t, l.rev)
 		if err != nil {
 			return nil, errors.Join(err, g.Wait())
 		}
-		ranges := shardRanges(t.prefix, n.Count)
 		shards[i] = make([][]change, len(ranges))
 		for j, r := range ranges {
 			g.Go(func() error {
@@ -122,13 +124,78 @@ func (s *Store) loadKeyring(ctx context.Context, rev int64) error {
 	return err
 }
 
-// shardRanges cuts a table into ranges. Keys begin with a hash, so equal ranges hold
-// about equally many.
+// cutTable cuts a table into ranges of about shardRecords, in the order of its keys.
+func (s *Store) cutTable(ctx context.Context, t *table, rev int64) ([][2]string, error) {
+	n, err := s.countRange(ctx, t.prefix, nextPrefix(t.prefix), rev)
+	if err != nil {
+		return nil, err
+	}
+	ranges := shardRanges(t.prefix, n)
+	if len(ranges) == 1 {
+		return ranges, nil
+	}
+	var out [][2]string
+	for _, r := range ranges {
+		cut, err := s.cutScopes(ctx, t, r, rev)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, cut...)
+	}
+	return out, nil
+}
+
+// cutScopes cuts a range further if it holds far more than its share. Keys begin with
+// the hash of their scope, so all records of one account in one region, which may be all
+// there are, lie in one range of equally many hashes, and it is their second hash that
+// spreads them. Every scope before the large one costs a look, for which etcd counts
+// what is left of the range.
+func (s *Store) cutScopes(ctx context.Context, t *table, r [2]string, rev int64) (out [][2]string, err error) {
+	from, to := r[0], r[1]
+	left, err := s.countRange(ctx, from, to, rev)
+	if err != nil {
+		return nil, err
+	}
+	for left > maxShardRecords {
+		got, err := s.client.Get(ctx, from, clientv3.WithRange(to), clientv3.WithRev(rev), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+		if err != nil {
+			return nil, err
+		}
+		if len(got.Kvs) == 0 || len(got.Kvs[0].Key) < len(t.prefix)+hashBytes {
+			break // not a record of ours; Check reports it
+		}
+		scope := string(got.Kvs[0].Key[:len(t.prefix)+hashBytes])
+		n, err := s.countRange(ctx, scope, nextPrefix(scope), rev)
+		if err != nil {
+			return nil, err
+		}
+		cut := shardRanges(scope, n)
+		cut[0][0] = from // what lies before the scope is nothing, or not ours
+		out = append(out, cut...)
+		left -= n
+		from = nextPrefix(scope)
+	}
+	if from < to {
+		out = append(out, [2]string{from, to})
+	}
+	return out, nil
+}
+
+func (s *Store) countRange(ctx context.Context, from, to string, rev int64) (int64, error) {
+	got, err := s.client.Get(ctx, from, clientv3.WithRange(to), clientv3.WithCountOnly(), clientv3.WithRev(rev))
+	if err != nil {
+		return 0, err
+	}
+	return got.Count, nil
+}
+
+// shardRanges cuts what begins with a prefix into ranges. A hash comes next in the keys,
+// so equal ranges hold about equally many.
 func shardRanges(prefix string, records int64) [][2]string {
 	if records <= shardRecords {
 		return [][2]string{{prefix, nextPrefix(prefix)}}
 	}
-	cuts := min(256, 1+records/shardRecords)
+	cuts := min(maxShards, 1+records/shardRecords)
 	out := make([][2]string, 0, cuts)
 	from := prefix
 	for i := int64(1); i < cuts; i++ {
@@ -143,11 +210,12 @@ func shardRanges(prefix string, records int64) [][2]string {
 // decodeEvent turns a key and its value, or its deletion, into a change. ok is false
 // for what is not a record of an attached table.
 func (s *Store) decodeEvent(kv *mvccpb.KeyValue, deleted bool) (c change, ok bool) {
-	name, key, ok := splitKey(string(kv.Key))
-	t := s.byName[name]
+	name, rest, ok := splitKey(kv.Key)
+	t := s.byName[string(name)]
 	if !ok || t == nil {
 		return change{}, false
 	}
+	key := string(rest)
 	c = change{table: t, key: key}
 	if !validHashedLen(len(key)) {
 		return change{}, false // Check reports it
@@ -237,6 +305,11 @@ func (s *Store) offerEvents(ctx context.Context, events []*clientv3.Event) error
 		n := 1
 		for n < len(events) && events[n].Kv.ModRevision == b.rev {
 			n++
+		}
+		if !s.mirror.known(b.rev) && s.isOwn(events[:n]) {
+			s.mirror.offer(batches...)
+			batches = nil
+			s.awaitOwn(ctx, b.rev)
 		}
 		if !s.mirror.known(b.rev) {
 			for _, ev := range events[:n] {

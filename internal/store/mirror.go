@@ -4,12 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/tidwall/btree"
+	"golang.org/x/sync/errgroup"
 )
 
 // entry is one record as the mirror holds it. It is immutable.
@@ -22,49 +23,51 @@ type entry struct {
 	rec        any    // *T; nil for a stub, whose record is read from etcd when asked for
 }
 
-type indexItem struct {
-	key string
-	e   *entry
-}
-
-func indexLess(a, b indexItem) bool {
-	if a.key != b.key {
-		return a.key < b.key
-	}
-	if a.e == nil || b.e == nil { // a pivot stands before everything with its key
-		return a.e == nil && b.e != nil
-	}
-	return a.e.key < b.e.key
-}
-
 // tableState is one table at one revision. Trees share nodes with those of other
 // revisions and copy them before the first change (copy on write), so a published
 // tableState never changes.
 type tableState struct {
 	rev     int64 // of the last change to the table, or a later one
-	records *btree.Map[string, *entry]
-	indexes []*btree.BTreeG[indexItem] // as in table.indexes
+	records recordTree
+	indexes []indexTree // as in table.indexes
 }
 
-// treeDegree is half the width of the trees' nodes. Every commit copies one node of
-// each level in each tree it changes: narrow nodes, at the price of deeper trees, halve
-// what a commit allocates for that (against the library's default of 32).
-const treeDegree = 8
-
 func emptyTableState(t *table) tableState {
-	ts := tableState{records: btree.NewMap[string, *entry](treeDegree)}
+	ts := tableState{records: newRecordTree()}
 	for range t.indexes {
-		ts.indexes = append(ts.indexes, btree.NewBTreeGOptions(indexLess, btree.Options{NoLocks: true, Degree: treeDegree}))
+		ts.indexes = append(ts.indexes, newIndexTree())
 	}
 	return ts
 }
 
-func (ts tableState) copy() tableState {
-	out := tableState{rev: ts.rev, records: ts.records.Copy(), indexes: make([]*btree.BTreeG[indexItem], len(ts.indexes))}
-	for i, ix := range ts.indexes {
-		out.indexes[i] = ix.Copy()
+// copy returns a state for others to read while ts goes on changing.
+func (ts *tableState) copy() tableState {
+	out := tableState{rev: ts.rev, records: recordTree{ts.records.copy()}, indexes: make([]indexTree, len(ts.indexes))}
+	for i := range ts.indexes {
+		out.indexes[i] = indexTree{ts.indexes[i].copy()}
 	}
 	return out
+}
+
+// load fills an empty state, the trees of a large table side by side.
+func (ts *tableState) load(t *table, entries []*entry) {
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.Go(func() error {
+		ts.records.load(entries)
+		return nil
+	})
+	for i := range t.indexes {
+		g.Go(func() error {
+			var items []indexItem
+			for _, e := range entries {
+				t.indexes[i].keys(e.rec, func(key string) { items = append(items, indexItem{key, e}) })
+			}
+			ts.indexes[i].load(items)
+			return nil
+		})
+	}
+	_ = g.Wait() // none of them fails
 }
 
 // state is everything at one revision.
@@ -231,10 +234,13 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	}
 	m.dirty[t.index] = true
 	w.rev = e.rev
-	w.records.Set(e.key, e)
+	w.records.put(e)
 	t.noteFed(e.key, e.rev, nil)
 	if existed {
+		t.observe(e.rev, old.rec, e.rec)
 		m.sealedLocked(old, -1)
+	} else {
+		t.observe(e.rev, nil, e.rec)
 	}
 	m.sealedLocked(e, 1)
 	// Most changes of a record leave most of its index keys as they are. Setting one
@@ -248,12 +254,12 @@ func (m *mirror) putLocked(t *table, e *entry) {
 		t.count(e.key, 1)
 	}
 	t.eachIndexKey(e, func(i int, key string) {
-		w.indexes[i].Set(indexItem{key, e})
+		w.indexes[i].set(indexItem{key, e})
 		// An index may list a record several times under one key.
 		gone = slices.DeleteFunc(gone, func(k indexKey) bool { return k == indexKey{i, key} })
 	})
 	for _, k := range gone {
-		w.indexes[k.index].Delete(indexItem{k.key, old})
+		w.indexes[k.index].remove(indexPivot{k.key, old.key})
 	}
 }
 
@@ -267,10 +273,11 @@ func (m *mirror) removeLocked(t *table, e *entry, rev int64) {
 	w := &m.work[t.index]
 	m.dirty[t.index] = true
 	w.rev = rev
-	w.records.Delete(e.key)
+	w.records.delete(e.key)
 	t.noteFed(e.key, rev, e.rec)
+	t.observe(rev, e.rec, nil)
 	m.sealedLocked(e, -1)
-	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].Delete(indexItem{key, e}) })
+	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].remove(indexPivot{key, e.key}) })
 	t.count(e.key, -1)
 	m.graves.add(t, e.key, e.seq)
 }
@@ -307,17 +314,11 @@ func (m *mirror) replace(l *loaded) {
 	}
 	clear(m.sealed)
 	for i, t := range m.tables {
-		old := m.work[i]
+		old := &m.work[i]
 		fresh := emptyTableState(t)
 		fresh.rev = l.rev
 		counts := make(map[string]int)
-		items := make([][]indexItem, len(t.indexes))
-		add := func(e *entry) {
-			fresh.records.Load(e.key, e)
-			m.sealedLocked(e, 1)
-			counts[e.key[:hashBytes]]++
-			t.eachIndexKey(e, func(i int, key string) { items[i] = append(items[i], indexItem{key, e}) })
-		}
+		entries := make([]*entry, 0, len(l.tables[i]))
 		for _, c := range l.tables[i] {
 			e := c.e
 			had, existed := old.records.Get(c.key)
@@ -331,15 +332,12 @@ func (m *mirror) replace(l *loaded) {
 				e = had
 			}
 			if e != nil {
-				add(e)
+				entries = append(entries, e)
+				m.sealedLocked(e, 1)
+				counts[e.key[:hashBytes]]++
 			}
 		}
-		for j, list := range items {
-			sortIndexItems(list)
-			for _, it := range list {
-				fresh.indexes[j].Load(it)
-			}
-		}
+		fresh.load(t, entries)
 		old.records.Scan(func(key string, e *entry) bool {
 			if _, ok := fresh.records.Get(key); !ok {
 				m.graves.add(t, key, e.seq)
@@ -348,6 +346,7 @@ func (m *mirror) replace(l *loaded) {
 		})
 		t.setCounts(counts)
 		t.noteAllFed(l.rev)
+		t.observeReload(l.rev)
 		m.work[i] = fresh
 		m.dirty[i] = true
 	}
@@ -402,7 +401,7 @@ func (m *mirror) known(rev int64) bool {
 	return ok || rev <= m.applied
 }
 
-func rangeOf(records *btree.Map[string, *entry], from, until string) (found []*entry) {
+func rangeOf(records recordTree, from, until string) (found []*entry) {
 	records.Ascend(from, func(key string, e *entry) bool {
 		if key >= until {
 			return false

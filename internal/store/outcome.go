@@ -26,11 +26,17 @@ const (
 	// FaultUnknown is FaultReplyLost with nobody to ask afterwards: the transaction is
 	// applied, but Update returns an error that wraps ErrUnknown.
 	FaultUnknown
+	// FaultFull sends the transaction and has etcd say that there was no space for it. The
+	// store finds out that it was applied.
+	FaultFull
 )
 
 var (
 	errInjected     = errors.New("refused by a test")
 	errInjectedLost = errors.New("reply dropped by a test")
+
+	// errNotSent: etcd answered so slowly that others' transactions were all it was sent.
+	errNotSent = errors.New("the commit was not sent")
 )
 
 // nextFault asks the test what goes wrong with the next commit.
@@ -53,6 +59,9 @@ func (s *Store) send(ctx context.Context, p *prepared) (*clientv3.TxnResponse, e
 		p.silent = fault == FaultUnknown
 		return nil, errInjectedLost
 	}
+	if err == nil && fault == FaultFull {
+		return nil, rpctypes.ErrNoSpace
+	}
 	return resp, err
 }
 
@@ -65,7 +74,7 @@ func (s *Store) transmitTxn(ctx context.Context, p *prepared) (*clientv3.TxnResp
 func definite(err error) bool {
 	for _, known := range []error{
 		errInjected,
-		rpctypes.ErrNoSpace,
+		errNotSent,
 		rpctypes.ErrTooManyRequests,
 		rpctypes.ErrRequestTooLarge,
 		rpctypes.ErrTooManyOps,
@@ -117,6 +126,22 @@ func (s *Store) resolve(p *prepared, cause error) (rev int64, committed bool, er
 	s.effects.settle(p.seq, unknown)
 	s.log.Error("outcome of a commit is unknown", "effect", p.seq, "error", cause.Error())
 	return 0, false, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnknown, cause)
+}
+
+// lookUp finds out what became of a transaction of which etcd said that there is no
+// space for it. It says so of those that it refuses, and also, having applied it, of one
+// that crosses the quota on its way from the first check to the second. Either way it is
+// done with the transaction, so that a read of the effect's key tells.
+func (s *Store) lookUp(ctx context.Context, p *prepared, cause error) (rev int64, committed bool, err error) {
+	resp, err := s.client.Get(ctx, p.key)
+	if err != nil {
+		return s.resolve(p, err)
+	}
+	if len(resp.Kvs) == 0 {
+		s.effects.settle(p.seq, removable)
+		return 0, false, fmt.Errorf("%w: commit: %w", ErrUnavailable, cause)
+	}
+	return resp.Kvs[0].CreateRevision, true, nil
 }
 
 // entomb writes a tombstone at an effect's key if nothing is there. It returns what

@@ -58,17 +58,7 @@ func newCodec() codec {
 
 // encode returns the plaintext of a record.
 func (c codec) encode(format uint64, record any) ([]byte, error) {
-	body, err := c.enc.Marshal(record)
-	if err != nil {
-		return nil, err
-	}
-	out := append(make([]byte, 0, len(body)+4), 0x82) // array of two
-	f, err := c.enc.Marshal(format)
-	if err != nil {
-		return nil, err
-	}
-	out = append(out, f...)
-	return append(out, body...), nil
+	return c.enc.Marshal([2]any{format, record})
 }
 
 // split reads the format of a record and returns the rest, which may still be

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -127,6 +129,46 @@ func TestQuota(t *testing.T) {
 		t.Fatalf("DefragStep = %v, %v", did, err)
 	}
 	mustUpdate(t, s, func(tx *store.Tx) { h.things.Put(tx, at("a", "1"), &thing{N: -1}) })
+}
+
+// etcd says "no space" also of a transaction that it has applied, when others took the
+// space while that one was on its way. What Update says is true all the same.
+func TestQuotaCrossed(t *testing.T) {
+	var h shelf
+	var full atomic.Bool
+	cfg := store.Config{Dir: t.TempDir(), RootKey: storetest.NewRootKey(), CommitFault: func(int) store.Fault {
+		if full.Load() {
+			return store.FaultFull
+		}
+		return store.NoFault
+	}}
+	s := storetest.Open(t, cfg, h.attach)
+	full.Store(true)
+	const writers, each = 8, 10
+	var g sync.WaitGroup
+	for w := range writers {
+		g.Go(func() {
+			for i := range each {
+				if _, err := s.Update(t.Context(), func(tx *store.Tx) error {
+					h.things.Put(tx, at("a", fmt.Sprint(w, "-", i)), &thing{N: i})
+					return nil
+				}); err != nil {
+					t.Errorf("Update = %v, and yet it is applied", err)
+				}
+			}
+		})
+	}
+	g.Wait()
+	full.Store(false)
+	view(t, s, func(v *store.Snap) {
+		for w := range writers {
+			for i := range each {
+				if _, there := h.things.Get(v, at("a", fmt.Sprint(w, "-", i))); !there {
+					t.Errorf("record %d-%d is missing", w, i)
+				}
+			}
+		}
+	})
 }
 
 func TestDump(t *testing.T) {

@@ -137,6 +137,7 @@ type Store struct {
 	mirror  *mirror
 	cache   *cache
 	reads   readIndex
+	joiner  joiner
 	effects effects
 	space   space
 	// resealing is the work that follows a rotation of the storage key.

@@ -1,13 +1,12 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -37,6 +36,15 @@ type TableSpec[T any] struct {
 	Quiet func(r *T) bool
 	// Vanishes says that records are also deleted in such transactions.
 	Vanishes bool
+	// Changed, unless nil, is told of every change in the order of revisions, before any
+	// snapshot shows it, so that something kept beside the table never lags behind a
+	// snapshot. before is nil for a new record, after for one that is gone; both are shared
+	// and must not be modified. It is called while the mirror is locked: it must be quick
+	// and must not use the store. Not for tables with InlineLimit.
+	Changed func(rev int64, before, after *T)
+	// Reloaded, unless nil, is told likewise that all records have been read anew as of a
+	// revision, first when the store opens. What has changed by that is not told to Changed.
+	Reloaded func(rev int64)
 }
 
 // Index yields the ordering keys of a record: none leaves it out, several list it
@@ -64,6 +72,9 @@ type table struct {
 	// quiet and vanishes are as in TableSpec; quiet may be nil.
 	quiet    func(rec any) bool
 	vanishes bool
+	// changed and reloaded are as in TableSpec; both may be nil.
+	changed  func(rev int64, before, after any)
+	reloaded func(rev int64)
 
 	scopes scopeHashes
 	feed   atomic.Pointer[feed] // nil without a follower
@@ -91,19 +102,29 @@ func NewTable[T any](s *Store, spec TableSpec[T]) *Table[T] {
 	if s.opened {
 		panic("store: table attached to an open store: " + spec.Name)
 	}
+	if spec.InlineLimit > 0 && spec.Changed != nil {
+		panic("store: table with InlineLimit and Changed: " + spec.Name)
+	}
 	if spec.InlineLimit > 0 && len(spec.Indexes) > 0 {
 		panic("store: table with InlineLimit and indexes: " + spec.Name)
 	}
 	t := &table{
 		store: s, index: len(s.tables), name: spec.Name, prefix: root + spec.Name + "/",
 		format: spec.Format, child: spec.Child, inline: spec.InlineLimit,
-		vanishes: spec.Vanishes, counts: make(map[string]int),
+		vanishes: spec.Vanishes, changed: observer(spec.Changed), reloaded: spec.Reloaded, counts: make(map[string]int),
 	}
 	if spec.Quiet != nil {
 		t.quiet = func(rec any) bool { return spec.Quiet(rec.(*T)) }
 	}
+	dec := newDecoder(reflect.TypeFor[T]())
 	t.decode = func(body []byte) (any, error) {
 		r := new(T)
+		if dec != nil {
+			if dec.decode(body, reflect.ValueOf(r).Elem()) {
+				return r, nil
+			}
+			*r = *new(T)
+		}
 		if err := s.codec.dec.Unmarshal(body, r); err != nil {
 			return nil, fmt.Errorf("%w: %w", errRecord, err)
 		}
@@ -209,23 +230,22 @@ func (t *Table[T]) Load(ctx context.Context, v *Snap, k Key) (*T, error) {
 // Ascend visits records in index order, from the first key >= from, while fn returns
 // true. The records are shared and must not be modified.
 func (t *Table[T]) Ascend(v *Snap, index, from string, fn func(key string, r *T) bool) {
-	ix := v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
-	ix.Ascend(indexItem{key: from}, func(it indexItem) bool { return fn(it.key, it.e.rec.(*T)) })
+	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
+	ix.ascend(indexPivot{key: from}, func(it indexItem) bool { return fn(it.key, it.e.rec.(*T)) })
 }
 
 // Descend visits records in reverse index order, from the last key <= from, while fn
 // returns true; from == "" means the very end. The records are shared and must not be
 // modified.
 func (t *Table[T]) Descend(v *Snap, index, from string, fn func(key string, r *T) bool) {
-	ix := v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
+	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
 	visit := func(it indexItem) bool { return fn(it.key, it.e.rec.(*T)) }
 	if from == "" {
-		ix.Reverse(visit)
+		ix.reverse(visit)
 		return
 	}
-	// No key lies between from and its successor; an item without entry stands before
-	// all others of its key.
-	ix.Descend(indexItem{key: from + "\x00"}, visit)
+	// No key lies between from and its successor.
+	ix.descend(indexPivot{key: from + "\x00"}, visit)
 }
 
 // Walk visits every record in the order of the hashed keys, reading from etcd those
@@ -252,15 +272,6 @@ func (t *Table[T]) Count(scope string) int {
 	t.t.mu.RLock()
 	defer t.t.mu.RUnlock()
 	return t.t.counts[string(h[:])]
-}
-
-func sortIndexItems(list []indexItem) {
-	slices.SortFunc(list, func(a, b indexItem) int {
-		if c := strings.Compare(a.key, b.key); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.e.key, b.e.key)
-	})
 }
 
 func hexKey(key string) string { return hex.EncodeToString([]byte(key)) }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -142,6 +143,7 @@ type prepared struct {
 	seq    uint64        // of effect or marker
 	key    string        // where that lies
 	effect bool          // rather than a marker
+	joined bool          // was sent together with others, whose changes have its revision too
 	silent bool          // a test wants that nobody can tell what became of it
 	large  []largeRecord // written, but too large for the mirror
 }
@@ -180,7 +182,7 @@ func (s *Store) transmitGated(ctx context.Context, p *prepared) (resp *clientv3.
 		s.effects.settle(p.seq, removable)
 		return nil, ring, false, ErrConflict
 	}
-	resp, err = s.send(ctx, p)
+	resp, err = s.join(ctx, p)
 	if err != nil && definite(err) {
 		s.effects.settle(p.seq, removable)
 		return nil, 0, false, fmt.Errorf("%w: commit: %w", ErrUnavailable, err)
@@ -188,9 +190,19 @@ func (s *Store) transmitGated(ctx context.Context, p *prepared) (resp *clientv3.
 	if err == nil {
 		return resp, resp.Header.Revision, resp.Succeeded, nil
 	}
-	// From here on the records may or may not be written. resolve settles the sequence
-	// number in either case.
-	rev, committed, err = s.resolve(p, err)
+	// From here on the records may or may not be written. Both settle the sequence number
+	// in either case.
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		rev, committed, err = s.lookUp(ctx, p, err)
+	} else {
+		rev, committed, err = s.resolve(p, err)
+	}
+	if err == nil && committed && !p.joined {
+		// Those of others, if it was joined, are not known here. The watch brings the whole
+		// revision.
+		p.batch.rev = rev
+		s.mirror.offer(p.batch)
+	}
 	if err == nil && !committed {
 		err = fmt.Errorf("%w: the commit was lost on the way and is ruled out now", ErrUnavailable)
 	}
@@ -222,8 +234,6 @@ func (s *Store) commitPrepared(p *prepared, fence *Leadership) (Commit, int64, e
 	}
 	// Durable. A crash from here on loses the answer, not the write; its effect tells
 	// the next start that it happened.
-	p.batch.rev = rev
-	s.mirror.offer(p.batch)
 	for _, l := range p.large {
 		s.cache.put(cacheKey{l.table, l.e.key, rev}, l.rec, int64(l.e.size))
 	}
@@ -259,8 +269,7 @@ func (s *Store) finish(p *prepared, kind effectKind, data []byte) error {
 	if err != nil {
 		return err
 	}
-	p.thens = append(p.thens, clientv3.OpPut(p.key, string(value)))
-	p.batch.bytes += int64(len(p.key) + len(value))
+	p.put(p.key, value)
 	if n := max(len(p.ifs), len(p.thens)); n > maxTxnOps {
 		return fmt.Errorf("transaction has %d operations, at most %d are possible", n, maxTxnOps)
 	}
@@ -345,9 +354,8 @@ func (s *Store) prepareWrite(p *prepared, at string, w *write, snapshotRev int64
 		p.large = append(p.large, largeRecord{w.table, &e, e.rec})
 		e.rec = nil
 	}
-	p.thens = append(p.thens, clientv3.OpPut(at, string(value)))
+	p.put(at, value)
 	p.batch.changes = append(p.batch.changes, change{table: w.table, key: w.key, e: &e})
-	p.batch.bytes += int64(len(at) + len(value))
 	return Change{Table: w.table.name, Key: []byte(at), Sequence: seq, SHA256: sha256.Sum256(value)}, nil
 }
 
@@ -384,6 +392,14 @@ func (s *Store) prepareRange(tx *Tx, p *prepared, r childDelete) (changes []Chan
 		changes = append(changes, Change{Table: r.table.name, Key: []byte(prefix + e.key), Sequence: e.seq, Deleted: true})
 	}
 	return changes
+}
+
+// put writes a sealed value.
+func (p *prepared) put(at string, value []byte) {
+	op := clientv3.OpPut(at, "")
+	op.WithValueBytes(value) // OpPut would take two copies
+	p.thens = append(p.thens, op)
+	p.batch.bytes += int64(len(at) + len(value))
 }
 
 // compare makes the transaction fail unless the record is still the old one.
