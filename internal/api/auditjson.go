@@ -58,7 +58,7 @@ func appendAuditStructure(dst []byte, sh *Shape, rv reflect.Value) []byte {
 		}
 		first = false
 		dst = append(dst, '"')
-		dst = append(dst, auditName(f.Name)...)
+		dst = appendAuditName(dst, f.Name)
 		dst = append(dst, '"', ':')
 		dst = appendAuditValue(dst, f.Shape, fv)
 	}
@@ -95,6 +95,9 @@ func appendAuditValue(dst []byte, sh *Shape, v reflect.Value) []byte {
 		}
 		return append(dst, ']')
 	case Map:
+		if m, ok := v.Interface().(map[string]string); ok {
+			return appendAuditTexts(dst, m)
+		}
 		keys := v.MapKeys()
 		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 		dst = append(dst, '{')
@@ -114,11 +117,36 @@ func appendAuditValue(dst []byte, sh *Shape, v reflect.Value) []byte {
 	panic("api: shape " + sh.Name + " has no kind")
 }
 
-// auditName is a member's name in CloudTrail: its first letter lowered. ARN became
-// aRN that way until 2024 and is arn since.
-func auditName(name string) string {
-	if name == "ARN" {
-		return "arn"
+// appendAuditTexts is appendAuditValue of the usual map, without an allocation: an
+// encryption context has few keys.
+func appendAuditTexts(dst []byte, m map[string]string) []byte {
+	var few [8]string
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
 	}
-	return strings.ToLower(name[:1]) + name[1:]
+	slices.Sort(keys)
+	dst = append(dst, '{')
+	for i, k := range keys {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendJSONString(dst, k)
+		dst = append(dst, ':')
+		dst = AppendJSONString(dst, m[k])
+	}
+	return append(dst, '}')
+}
+
+// appendAuditName appends a member's name in CloudTrail: its first letter lowered. ARN
+// became aRN that way until 2024 and is arn since.
+func appendAuditName(dst []byte, name string) []byte {
+	if name == "ARN" {
+		return append(dst, "arn"...)
+	}
+	c := name[0]
+	if c >= 'A' && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return append(append(dst, c), name[1:]...)
 }

@@ -18,3 +18,15 @@ const (
 	PublishEvery = publishEvery
 	MaxQueued    = maxQueued
 )
+
+// AppendString and IsSimple are what fuzz tests hold against the obvious way.
+func AppendString(dst []byte, s string) []byte { return appendString(dst, s, maxTextBytes) }
+func IsSimple(b []byte) bool                   { return isSimple(b) }
+
+// AppendChecked is what an object goes through that is not simple.
+func AppendChecked(dst, b []byte) ([]byte, bool) {
+	if !isObject(b) {
+		return dst, false
+	}
+	return appendVisible(dst, b), true
+}

@@ -192,10 +192,15 @@ func (l *Log) Append(ctx context.Context, lines ...[]byte) error {
 	if err != nil {
 		return err
 	}
+	ended := ctx.Done()
+	if ended == nil {
+		<-b.done // half of what waiting for either takes, and it is how calls wait
+		return b.err
+	}
 	select {
 	case <-b.done:
 		return b.err
-	case <-ctx.Done():
+	case <-ended:
 		select {
 		case <-b.done:
 			return b.err

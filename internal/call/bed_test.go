@@ -64,7 +64,7 @@ type buffer struct {
 func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock(); return b.b.Write(p) }
 func (b *buffer) String() string              { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
-func newBed(t *testing.T, set ...func(b *bed)) *bed {
+func newBed(t testing.TB, set ...func(b *bed)) *bed {
 	t.Helper()
 	b := &bed{dir: t.TempDir(), rootKey: storetest.NewRootKey()}
 	for _, s := range set {
@@ -75,7 +75,7 @@ func newBed(t *testing.T, set ...func(b *bed)) *bed {
 }
 
 // start begins a life of the node.
-func (b *bed) start(t *testing.T) {
+func (b *bed) start(t testing.TB) {
 	t.Helper()
 	b.store = storetest.Open(t, store.Config{
 		Dir: filepath.Join(b.dir, "store"), RootKey: b.rootKey, Logger: slog.New(slog.DiscardHandler),

@@ -124,6 +124,7 @@ type state struct {
 	// subOpen is how many sub-calls are not finished.
 	subLines [][]byte
 	subOpen  int
+	paper    *paper // of the outermost call, until its lines are in the log
 	parent   *Call  // of a sub-call or forwarded call
 	service  string // that forwarded the call
 }
@@ -315,7 +316,7 @@ func (c *Call) inner(op *api.Operation, in any) *Call {
 		Op: op, Now: c.Now, Caller: c.Caller, Partition: c.Partition, Region: c.Region,
 		RequestID: c.RequestID, SourceIP: c.SourceIP, UserAgent: c.UserAgent, Host: c.Host, TLS: c.TLS, Secure: c.Secure,
 	}
-	sub.state = state{d: c.d, in: in, eventID: newEventID(), parent: c}
+	sub.state = state{d: c.d, in: in, eventID: newEventID(), paper: c.paper, parent: c}
 	return sub
 }
 

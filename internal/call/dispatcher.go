@@ -34,8 +34,9 @@ type Config struct {
 // called concurrently once everything is registered.
 type Dispatcher struct {
 	cfg      Config
-	handlers map[*api.Operation]func(ctx context.Context, c *Call, in any) (any, error)
+	handlers map[*api.Operation]*handler
 	Metrics  *Metrics
+	papers   sync.Pool // of *paper
 
 	recovering sync.Mutex // held during Recover
 	unwritten  quiet      // calls that failed for want of the audit log
@@ -46,6 +47,17 @@ type Dispatcher struct {
 	// (guarded by mu). While it is not empty nothing new is started, which bounds it by
 	// the calls that were under way.
 	unsettled map[uint64][][]byte
+}
+
+// handler is an operation that is served.
+type handler struct {
+	fn func(ctx context.Context, c *Call, in any) (any, error)
+
+	// The series of its answers, looked up once: by their labels it takes as long as
+	// writing a line. A series begins with the first answer, not with the server.
+	begin   sync.Once
+	ok      prometheus.Counter
+	seconds prometheus.Observer
 }
 
 // Metrics are the dispatcher's collectors; app registers them.
@@ -63,7 +75,7 @@ func (m *Metrics) Collectors() []prometheus.Collector {
 func New(cfg Config) *Dispatcher {
 	return &Dispatcher{
 		cfg:       cfg,
-		handlers:  make(map[*api.Operation]func(context.Context, *Call, any) (any, error)),
+		handlers:  make(map[*api.Operation]*handler),
 		unsettled: make(map[uint64][][]byte),
 		Metrics: &Metrics{
 			Requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -91,7 +103,7 @@ func Register[In, Out any](d *Dispatcher, op *api.Operation, fn func(ctx context
 			panic(fmt.Sprintf("call: %s has the shape %v, not %v", op.Name, sh.shape.Type, sh.given))
 		}
 	}
-	d.handlers[op] = func(ctx context.Context, c *Call, in any) (any, error) {
+	d.handlers[op] = &handler{fn: func(ctx context.Context, c *Call, in any) (any, error) {
 		typed, ok := in.(*In)
 		if !ok {
 			return nil, fmt.Errorf("input of %s is %T", op.Name, in)
@@ -101,7 +113,7 @@ func Register[In, Out any](d *Dispatcher, op *api.Operation, fn func(ctx context
 			return nil, err
 		}
 		return out, nil
-	}
+	}}
 }
 
 // Serves reports whether op has a handler.
@@ -124,27 +136,30 @@ func (d *Dispatcher) Do(ctx context.Context, c *Call, in any) (any, error) {
 		d.count(c, aerr, start)
 		return nil, aerr
 	}
+	c.paper = d.takePaper()
+	c.subLines = c.paper.sub
 	returned := false
 	defer func() {
 		if !returned {
 			// It panicked, perhaps after its commit. The edge answers.
-			_, _ = d.finish(ctx, c, nil, c.internalError(), start)
+			_, _ = d.finish(c, nil, c.internalError(), start)
 		}
 	}()
 	out, err := d.operate(ctx, c, in)
 	returned = true
-	return d.finish(ctx, c, out, d.clientError(c, err), start)
+	return d.finish(c, out, d.clientError(c, err), start)
 }
 
 // finish writes the call down and only then lets its answer go.
-func (d *Dispatcher) finish(ctx context.Context, c *Call, out any, aerr *api.Error, start time.Time) (any, error) {
+func (d *Dispatcher) finish(c *Call, out any, aerr *api.Error, start time.Time) (any, error) {
 	if aerr != nil {
 		out = nil
 	}
-	if err := d.record(ctx, c, out, aerr); err != nil {
+	if err := d.record(c, out, aerr); err != nil {
 		d.unwritten.log(d.cfg.Logger, slog.LevelError, "audit record not written", "operation", c.Op.Name, "request", c.RequestID, "error", err.Error())
 		aerr = c.internalError()
 	}
+	d.returnPaper(c)
 	d.count(c, aerr, start)
 	if aerr != nil {
 		return nil, aerr
@@ -156,6 +171,14 @@ func (d *Dispatcher) count(c *Call, aerr *api.Error, start time.Time) {
 	code := "OK"
 	if aerr != nil {
 		code = aerr.Code.Name
+	} else if h := d.handlers[c.Op]; h != nil {
+		h.begin.Do(func() {
+			h.ok = d.Metrics.Requests.WithLabelValues(c.Op.Service.Name, c.Op.Name, code)
+			h.seconds = d.Metrics.Seconds.WithLabelValues(c.Op.Service.Name, c.Op.Name)
+		})
+		h.ok.Inc()
+		h.seconds.Observe(time.Since(start).Seconds())
+		return
 	}
 	d.Metrics.Requests.WithLabelValues(c.Op.Service.Name, c.Op.Name, code).Inc()
 	d.Metrics.Seconds.WithLabelValues(c.Op.Service.Name, c.Op.Name).Observe(time.Since(start).Seconds())
@@ -165,12 +188,14 @@ func (d *Dispatcher) count(c *Call, aerr *api.Error, start time.Time) {
 // constraint, so that it never reached its operation. The parameters are left out:
 // what cannot be read cannot be redacted. An error means that there is no record, and
 // that the client must get an internal error instead of the refusal.
-func (d *Dispatcher) Refuse(ctx context.Context, c *Call, refusal *api.Error) error {
+func (d *Dispatcher) Refuse(_ context.Context, c *Call, refusal *api.Error) error {
 	start := time.Now()
 	c.state = state{d: d, eventID: newEventID()}
 	err := d.gate(true)
 	if err == nil {
-		err = d.record(ctx, c, nil, refusal)
+		c.paper = d.takePaper()
+		err = d.record(c, nil, refusal)
+		d.returnPaper(c)
 	}
 	if err != nil {
 		refusal = c.internalError()
@@ -202,7 +227,7 @@ func (d *Dispatcher) operate(ctx context.Context, c *Call, in any) (any, error) 
 			return nil, err
 		}
 	}
-	return h(ctx, c, in)
+	return h.fn(ctx, c, in)
 }
 
 // record appends the lines of a finished call and lets its effect go once they are
@@ -210,25 +235,30 @@ func (d *Dispatcher) operate(ctx context.Context, c *Call, in any) (any, error) 
 //
 // Whoever is still nobody at the end has shown no credentials that hold: such calls
 // are counted only, or strangers could fill the log.
-func (d *Dispatcher) record(ctx context.Context, c *Call, out any, aerr *api.Error) error {
+func (d *Dispatcher) record(c *Call, out any, aerr *api.Error) error {
 	if c.Caller.Type == Anonymous && c.effect == 0 && aerr != nil {
 		return nil
 	}
 	if c.omitted && aerr == nil && c.effect == 0 && len(c.subLines) == 0 {
 		return nil
 	}
-	var few [4][]byte
-	lines := c.appendLines(few[:0], out, aerr)
-	lines = append(lines, c.subLines...)
-	if aerr == nil || c.effect != 0 {
+	lines := append(c.appendLines(c.paper.all, out, aerr), c.subLines...)
+	if (aerr == nil || c.effect != 0) && len(c.events) > 0 {
 		lines = append(lines, c.eventLines()...)
 	}
-	return d.append(ctx, c.effect, lines)
+	// All three may have moved to where there was room.
+	c.paper.all, c.paper.sub = lines, c.subLines
+	err := d.append(c.effect, lines)
+	if err != nil && c.effect != 0 {
+		c.paper = nil // its lines are still to be written
+	}
+	return err
 }
 
-// append writes the lines even when the caller has gone: what happened is recorded.
-func (d *Dispatcher) append(ctx context.Context, effect uint64, lines [][]byte) error {
-	err := d.cfg.Log.Append(context.WithoutCancel(ctx), lines...)
+// append writes the lines even when the caller has gone, whose context it therefore does
+// not take: what happened is recorded.
+func (d *Dispatcher) append(effect uint64, lines [][]byte) error {
+	err := d.cfg.Log.Append(context.Background(), lines...)
 	if effect == 0 {
 		return err
 	}

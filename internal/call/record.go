@@ -37,7 +37,7 @@ func (c *Call) appendLines(dst [][]byte, out any, aerr *api.Error) [][]byte {
 	r := c.record(out, aerr)
 	node := c.d.cfg.Store.NodeID()
 	if len(c.resources) == 0 && len(c.owned) == 0 {
-		return append(dst, r.AppendLine(make([]byte, 0, lineBytes), node))
+		return append(dst, c.paper.line(&r, node))
 	}
 	owners := c.owners()
 	shared := ""
@@ -48,7 +48,7 @@ func (c *Call) appendLines(dst [][]byte, out any, aerr *api.Error) [][]byte {
 			r.SharedEventID = shared
 		}
 	}
-	dst = append(dst, r.AppendLine(make([]byte, 0, lineBytes), node))
+	dst = append(dst, c.paper.line(&r, node))
 	for i, account := range owners {
 		dst = append(dst, c.ownersLine(r, account, shared, i, node))
 	}
@@ -93,10 +93,11 @@ func (c *Call) ownersLine(r audit.Record, account, shared string, i int, node st
 			r.Resources = append(r.Resources, res)
 		}
 	}
-	return r.AppendLine(make([]byte, 0, lineBytes), node)
+	return c.paper.line(&r, node)
 }
 
-// record is the record of this call for the account of its caller.
+// record is the record of this call for the account of its caller. It is valid until the
+// next one.
 func (c *Call) record(out any, aerr *api.Error) audit.Record {
 	r := audit.Record{
 		EventID:            c.eventID,
@@ -119,12 +120,10 @@ func (c *Call) record(out any, aerr *api.Error) audit.Record {
 		d := audit.Denial(*c.denial)
 		r.Denial = &d
 	}
-	if c.in != nil {
-		r.RequestParameters = api.AppendAuditParameters(nil, c.Op.Input, c.in)
+	if c.Op.ReadOnly && !c.Op.Recorded || c.Op.Output == nil {
+		out = nil
 	}
-	if out != nil && (!c.Op.ReadOnly || c.Op.Recorded) && c.Op.Output != nil {
-		r.ResponseElements = api.AppendAuditParameters(nil, c.Op.Output, out)
-	}
+	r.RequestParameters, r.ResponseElements = c.paper.parameters(c.Op, c.in, out)
 	if aerr != nil {
 		r.ErrorCode, r.ErrorMessage = recordedCode(c.Op, aerr.Code), aerr.Message
 	}

@@ -70,5 +70,5 @@ func (d *Dispatcher) ServiceUpdate(ctx context.Context, now time.Time, fn func(t
 	}
 	// Durable together with its effect; a crash from here on leaves the events to the
 	// next start.
-	return d.append(ctx, commit.Effect, lines)
+	return d.append(commit.Effect, lines)
 }

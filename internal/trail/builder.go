@@ -1,7 +1,6 @@
 package trail
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -42,28 +41,39 @@ type block struct {
 	minTime, maxTime uint32
 }
 
-type idEntry struct{ hash, line uint32 }
+// idEntry is the hash of an event's id and, in the lower half, its line: a number, since
+// numbers sort in half the time.
+type idEntry uint64
+
+func newIDEntry(hash, line uint32) idEntry { return idEntry(hash)<<32 | idEntry(line) }
+
+func (e idEntry) hash() uint32 { return uint32(e >> 32) }
+func (e idEntry) line() uint32 { return uint32(e) }
 
 // builder is the index of a segment while lines are added. It is not safe for
 // concurrent use.
 type builder struct {
 	first  uint64
 	lines  uint32 // added
-	last   uint32 // checksum of the latest line
+	last   uint32 // checksum of the latest line, as seal and pass leave it
 	size   int64  // their bytes, newlines included
 	hash   hasher
 	keys   map[uint64]*posting
 	ids    []idEntry
 	blocks []block
-	places []place // in which there are events
-	known  map[place]bool
-	latest place // the place of the line before
+	places []place       // in which there are events
+	known  map[place]int // where they are in places
+	latest place         // the place of the line before
+	at     int           // latest's, of places
 	record record
-	names  []string
+	memo   memo
 }
 
 func newBuilder(first, seed uint64) *builder {
-	return &builder{first: first, hash: hasher{seed: seed}, keys: make(map[uint64]*posting), known: make(map[place]bool)}
+	return &builder{
+		first: first, hash: hasher{seed: seed}, keys: make(map[uint64]*posting), known: make(map[place]int),
+		record: record{known: new(identities)},
+	}
 }
 
 // newTail returns an index of the lines that follow those that another one covers.
@@ -90,15 +100,12 @@ func (b *builder) absorb(tail *builder) {
 	b.ids = append(b.ids, tail.ids...)
 	b.blocks = append(b.blocks, tail.blocks...)
 	for _, p := range tail.places {
-		if !b.known[p] {
-			b.known[p] = true
-			b.places = append(b.places, p)
-		}
+		b.note(p)
 	}
 }
 
 // add takes the next line, without its newline. A line that is no record is counted
-// and found by no search.
+// and found by no search. The last of some lines is to be sealed.
 func (b *builder) add(line []byte) {
 	n := b.lines
 	if k := len(b.blocks); k == 0 || n-b.blocks[k-1].line >= blockLines || b.size-b.blocks[k-1].offset >= blockBytes {
@@ -106,7 +113,6 @@ func (b *builder) add(line []byte) {
 	}
 	b.lines++
 	b.size += int64(len(line)) + 1
-	b.last = crc32.Checksum(line, castagnoli)
 	r := &b.record
 	if !r.read(line) {
 		return
@@ -117,7 +123,7 @@ func (b *builder) add(line []byte) {
 	if string(r.account) != b.latest.account || string(r.region) != b.latest.region || len(b.places) == 0 {
 		b.enter(place{string(r.account), string(r.region)})
 	}
-	b.ids = append(b.ids, idEntry{b.hash.id(r.id), n})
+	b.ids = append(b.ids, newIDEntry(b.hash.id(r.id), n))
 	b.post(n, anyEvent, nil)
 	b.post(n, eventName, r.name)
 	b.post(n, readOnly, readOnlyText(r.readOnly))
@@ -138,14 +144,15 @@ func (b *builder) add(line []byte) {
 	for _, one := range r.resources {
 		if one.kind != kind && one.kind != "" {
 			kind = one.kind
-			b.enlist(n, b.hash.keyOf(b.latest, resourceKind, kind))
+			b.post(n, resourceKind, []byte(kind))
 		}
-		b.names = appendIndexed(b.names[:0], string(one.name))
-		for _, name := range b.names {
-			b.enlist(n, b.hash.keyOf(b.latest, resourceName, name))
-		}
+		b.post(n, resourceName, one.name)
 	}
 }
+
+// seal notes the checksum of the latest line, by which a later run knows the segment
+// again.
+func (b *builder) seal(line []byte) { b.last = crc32.Checksum(line, castagnoli) }
 
 func (b *builder) beginBlock() {
 	b.blocks = append(b.blocks, block{line: b.lines, offset: b.size, minTime: math.MaxUint32})
@@ -168,23 +175,52 @@ func readOnlyText(v bool) []byte {
 }
 
 func (b *builder) enter(p place) {
-	b.latest = p
-	if !b.known[p] {
-		b.known[p] = true
+	b.latest, b.at = p, b.note(p)
+}
+
+// note returns where a place is in places, as it now is.
+func (b *builder) note(p place) int {
+	at, ok := b.known[p]
+	if !ok {
+		at = len(b.places)
+		b.known[p] = at
 		b.places = append(b.places, p)
 	}
+	return at
 }
 
+// post enlists line n under a value, or under each name of a resource.
 func (b *builder) post(n uint32, a attribute, value []byte) {
-	b.enlist(n, b.hash.key(b.latest, a, value))
-}
-
-func (b *builder) enlist(n uint32, k uint64) {
-	if p := b.keys[k]; p != nil {
-		p.add(n)
+	e, ok := b.memo.of(b.at, a, value)
+	if ok {
+		for _, p := range e.lists {
+			if p != nil {
+				p.add(n)
+			}
+		}
 		return
 	}
-	b.keys[k] = &posting{first: n, last: n}
+	var lists [maxLists]*posting
+	if a == resourceName {
+		for i, name := range appendIndexed(nil, string(value)) {
+			lists[i] = b.enlist(n, b.hash.keyOf(b.latest, a, name))
+		}
+	} else {
+		lists[0] = b.enlist(n, b.hash.key(b.latest, a, value))
+	}
+	e.set(b.at, a, value, lists)
+}
+
+// enlist returns the list of a key, with line n at its end.
+func (b *builder) enlist(n uint32, k uint64) *posting {
+	p := b.keys[k]
+	if p != nil {
+		p.add(n)
+		return p
+	}
+	p = &posting{first: n, last: n}
+	b.keys[k] = p
+	return p
 }
 
 // clampTime is the time as blocks have it: unsigned seconds, which last until 2106.
@@ -243,8 +279,8 @@ func appendPosting(dst []uint32, more []byte, lines uint32) ([]uint32, error) {
 
 func (b *builder) listID(dst []uint32, h uint32) ([]uint32, error) {
 	for _, e := range b.ids {
-		if e.hash == h {
-			dst = append(dst, e.line)
+		if e.hash() == h {
+			dst = append(dst, e.line())
 		}
 	}
 	return dst, nil
@@ -253,6 +289,6 @@ func (b *builder) listID(dst []uint32, h uint32) ([]uint32, error) {
 // sortedIDs are the event ids as the file has them.
 func (b *builder) sortedIDs() []idEntry {
 	ids := slices.Clone(b.ids)
-	slices.SortFunc(ids, func(x, y idEntry) int { return cmp.Or(cmp.Compare(x.hash, y.hash), cmp.Compare(x.line, y.line)) })
+	slices.Sort(ids)
 	return ids
 }

@@ -1,8 +1,9 @@
 package trail
 
 import (
-	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"math/bits"
 )
 
 // cursor walks over one JSON text without building anything. It finds its way through
@@ -36,25 +37,36 @@ func (c *cursor) peek() byte {
 // text returns what stands between the quotes of the string at the cursor, and whether
 // escapes are in it.
 func (c *cursor) text() (raw []byte, escaped, ok bool) {
+	const (
+		ones = 0x0101010101010101
+		tops = 0x80 * ones
+	)
 	start := c.i + 1
-	end := start
-	for {
-		j := bytes.IndexByte(c.b[end:], '"')
-		if j < 0 {
-			return nil, false, false
+	for end := start; end < len(c.b); {
+		// Eight bytes at once: most strings are short, and there are many in a line. The
+		// difference to what is looked for is zero where it is, and of the bytes that this
+		// marks the first one is never wrong.
+		if end+8 <= len(c.b) {
+			x := binary.LittleEndian.Uint64(c.b[end:])
+			quote, backslash := x^'"'*ones, x^'\\'*ones
+			found := ((quote-ones)&^quote | (backslash-ones)&^backslash) & tops
+			if found == 0 {
+				end += 8
+				continue
+			}
+			end += bits.TrailingZeros64(found) / 8
 		}
-		k := bytes.IndexByte(c.b[end:end+j], '\\')
-		if k < 0 {
-			end += j
+		switch c.b[end] {
+		case '"':
 			c.i = end + 1
 			return c.b[start:end], escaped, true
+		case '\\':
+			escaped = true
+			end++ // its second byte may be a quote
 		}
-		escaped = true
-		end += k + 2 // over the escape's second byte, which may be a quote
-		if end > len(c.b) {
-			return nil, false, false
-		}
+		end++
 	}
+	return nil, false, false
 }
 
 // skip passes over the value at the cursor, whatever it is.

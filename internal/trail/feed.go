@@ -16,14 +16,20 @@ type feeder struct {
 	b     *builder
 	r     io.ReaderAt
 	limit uint32 // as many lines the index has at the end, unless the segment has fewer
-	// between is called around each change of the index.
+	// They are called around each change of the index.
 	lock, unlock func()
+	// buf is memory to read into; nil for none yet.
+	buf []byte
 }
 
 // run reads until the limit or the end of the last whole line, and returns where the
 // bytes of the segment ended, or how far they were read.
 func (f *feeder) run(ctx context.Context) (seen int64, err error) {
-	buf := make([]byte, 0, feedBytes)
+	buf := f.buf[:0]
+	if buf == nil {
+		buf = make([]byte, 0, feedBytes)
+	}
+	defer func() { f.buf = buf }()
 	for f.b.lines < f.limit {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
@@ -59,13 +65,18 @@ func (f *feeder) run(ctx context.Context) (seen int64, err error) {
 func (f *feeder) add(p []byte) (used int) {
 	f.lock()
 	defer f.unlock()
+	var line []byte
 	for f.b.lines < f.limit {
 		i := bytes.IndexByte(p[used:], '\n')
 		if i < 0 {
 			break
 		}
-		f.b.add(p[used : used+i])
+		line = p[used : used+i]
+		f.b.add(line)
 		used += i + 1
+	}
+	if used > 0 {
+		f.b.seal(line)
 	}
 	return used
 }

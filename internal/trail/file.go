@@ -170,9 +170,9 @@ func (b *builder) encode(w io.Writer, complete bool, seen int64) error {
 		buf = le.AppendUint32(le.AppendUint32(buf, bl.minTime), bl.maxTime)
 	}
 	ids := b.sortedIDs()
-	buf = appendFan(buf, len(ids), func(i int) uint64 { return uint64(ids[i].hash) << 32 })
+	buf = appendFan(buf, len(ids), func(i int) uint64 { return uint64(ids[i].hash()) << 32 })
 	for _, e := range ids {
-		buf = le.AppendUint32(le.AppendUint32(buf, e.hash), e.line)
+		buf = le.AppendUint32(le.AppendUint32(buf, e.hash()), e.line())
 	}
 	buf = appendFan(buf, len(keys), func(i int) uint64 { return keys[i] })
 	at := uint32(0)
@@ -361,8 +361,8 @@ func (x *indexFile) load() (*builder, error) {
 	if b.places, err = x.allPlaces(); err != nil {
 		return nil, err
 	}
-	for _, p := range b.places {
-		b.known[p] = true
+	for i, p := range b.places {
+		b.known[p] = i
 	}
 	if len(b.places) > 0 {
 		b.latest = b.places[0]
@@ -373,9 +373,9 @@ func (x *indexFile) load() (*builder, error) {
 	}
 	b.ids = make([]idEntry, 0, x.idCount+x.idCount/4)
 	for ; len(ids) > 0; ids = ids[idWidth:] {
-		b.ids = append(b.ids, idEntry{binary.LittleEndian.Uint32(ids), binary.LittleEndian.Uint32(ids[4:])})
+		b.ids = append(b.ids, newIDEntry(binary.LittleEndian.Uint32(ids), binary.LittleEndian.Uint32(ids[4:])))
 	}
-	slices.SortFunc(b.ids, func(x, y idEntry) int { return cmp.Compare(x.line, y.line) })
+	slices.SortFunc(b.ids, func(x, y idEntry) int { return cmp.Compare(x.line(), y.line()) })
 	keys, err := readPaged(x.f, x.keysAt(), int64(x.keyCount)*keyWidth)
 	if err != nil {
 		return nil, err
@@ -397,7 +397,7 @@ func (x *indexFile) load() (*builder, error) {
 		b.keys[e.hash] = &posting{first: e.first, last: lines[len(lines)-1], more: bytes.Clone(more)}
 	}
 	for _, e := range b.ids {
-		if e.line >= x.lines {
+		if e.line() >= x.lines {
 			return nil, fmt.Errorf("%w: event ids", errIndex)
 		}
 	}

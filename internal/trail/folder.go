@@ -24,7 +24,8 @@ const indexDir = "index"
 
 // saveBytes is how much of the newest segment is indexed between two saves: what a start
 // has to index before it can answer.
-const saveBytes = 16 << 20
+// Each save writes all of it again.
+const saveBytes = 64 << 20
 
 // folder is one node's directory.
 type folder struct {
@@ -37,6 +38,7 @@ type folder struct {
 	feeding sync.Mutex // held by who adds to live, and by who replaces it
 	saved   int64      // bytes of live that are saved; guarded by feeding
 	seen    int64      // where the bytes of live's segment ended; guarded by feeding
+	buf     []byte     // what feed reads into, five times a second; guarded by feeding
 
 	mu   sync.RWMutex // held to change live, what is in it, or base; taken after feeding
 	live *builder     // index of the segment that is written to; nil before the first advance
@@ -249,8 +251,11 @@ func (f *folder) feed(ctx context.Context, seg audit.Segment, limit uint32) erro
 		return err
 	}
 	defer func() { _ = r.Close() }() // nothing was written through it
-	feed := feeder{b: f.live, r: r, limit: limit, lock: f.mu.Lock, unlock: f.mu.Unlock}
+	feed := feeder{b: f.live, r: r, limit: limit, lock: f.mu.Lock, unlock: f.mu.Unlock, buf: f.buf}
 	_, err = feed.run(ctx)
+	if f.buf = feed.buf; cap(f.buf) > feedBytes {
+		f.buf = nil // a line of unusual length
+	}
 	f.seen = r.Size()
 	return err
 }

@@ -16,11 +16,13 @@ type record struct {
 	readOnly                                 bool
 	failed                                   bool // it has an error code or message
 	resources                                []resource
-	identityType, identityARN, identityName  []byte
+	caller                                   identity
 	secretID, newName, answerARN, detailID   []byte
 	iamUser, iamRole, iamGroup, iamPolicy    []byte
 	iamPolicyARN, iamKey                     []byte
 	assumed, function                        []byte // as the caller named role and function
+
+	known *identities // nil: every userIdentity is read
 }
 
 type resource struct {
@@ -59,7 +61,7 @@ func kindOf(b []byte) string {
 // read takes a line apart. It returns false for bytes that are no record: they have
 // no time, no name or no id, or are not JSON as far as it had to be looked at.
 func (r *record) read(line []byte) bool {
-	*r = record{resources: r.resources[:0]}
+	*r = record{resources: r.resources[:0], known: r.known}
 	c := cursor{b: line}
 	if !c.enter('{') {
 		return false
@@ -123,16 +125,35 @@ func (r *record) read(line []byte) bool {
 	}
 	r.time = t
 	r.userName = r.user()
-	r.principal = r.identityARN
+	r.principal, r.accessKey = r.caller.arn, r.caller.accessKey
 	r.derive()
 	return true
 }
 
 func (r *record) identity(c *cursor) bool {
-	r.identityType, r.identityARN, r.identityName, r.accessKey = nil, nil, nil, nil
-	if !c.enter('{') {
+	r.caller = identity{}
+	if c.peek() != '{' {
 		return c.skip()
 	}
+	if r.known == nil {
+		return r.caller.read(c)
+	}
+	start := c.i
+	if k := r.known.find(c.b[start:]); k != nil {
+		r.caller = k.identity
+		c.i += len(k.raw)
+		return true
+	}
+	if !r.caller.read(c) {
+		return false
+	}
+	r.known.remember(c.b[start:c.i], r.caller)
+	return true
+}
+
+// read reads an object.
+func (id *identity) read(c *cursor) bool {
+	c.enter('{')
 	for first := true; ; first = false {
 		name, done, ok := c.member(first)
 		if !ok || done {
@@ -140,13 +161,13 @@ func (r *record) identity(c *cursor) bool {
 		}
 		switch string(name) {
 		case "type":
-			r.identityType, ok = c.str()
+			id.kind, ok = c.str()
 		case "arn":
-			r.identityARN, ok = c.str()
+			id.arn, ok = c.str()
 		case "userName":
-			r.identityName, ok = c.str()
+			id.name, ok = c.str()
 		case "accessKeyId":
-			r.accessKey, ok = c.str()
+			id.accessKey, ok = c.str()
 		default:
 			ok = c.skip()
 		}
@@ -159,17 +180,18 @@ func (r *record) identity(c *cursor) bool {
 // user is the name that CloudTrail's event history shows: of a user his own, of a
 // role's session that of the session, of an account's root "root".
 func (r *record) user() []byte {
-	switch string(r.identityType) {
+	id := &r.caller
+	switch string(id.kind) {
 	case "AssumedRole":
-		if i := bytes.LastIndexByte(r.identityARN, '/'); i >= 0 {
-			return r.identityARN[i+1:]
+		if i := bytes.LastIndexByte(id.arn, '/'); i >= 0 {
+			return id.arn[i+1:]
 		}
 	case "Root":
-		if len(r.identityName) == 0 {
+		if len(id.name) == 0 {
 			return []byte("root")
 		}
 	}
-	return r.identityName
+	return id.name
 }
 
 func (r *record) listed(c *cursor) bool {

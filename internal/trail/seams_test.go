@@ -14,7 +14,17 @@ type Builder struct{ b *builder }
 func NewBuilder() Builder { return Builder{newBuilder(0, 1)} }
 
 // Add indexes a line.
-func (b Builder) Add(line []byte) { b.b.add(line) }
+func (b Builder) Add(line []byte) { b.b.add(line); b.b.seal(line) }
+
+// Forget makes the index forget what it remembers of the lines before.
+func (b Builder) Forget() { b.b.memo, b.b.record.known = memo{}, nil }
+
+// Text is what stands between the quotes of the string that a text begins with.
+func Text(b []byte) (raw []byte, escaped, ok bool, end int) {
+	c := cursor{b: b}
+	raw, escaped, ok = c.text()
+	return raw, escaped, ok, c.i
+}
 
 // Encode writes the index file.
 func (b Builder) Encode(w io.Writer) error { return b.b.encode(w, true, b.b.size) }
