@@ -138,6 +138,8 @@ func (s *Service) decideOn(v *store.Snap, c *call.Call, ck *call.Check) decision
 	}
 	s.fill(r, v, &c.Caller, b, ck)
 	r.facts.ofCall(c)
+	// Not in fill: an index remembers actions, and those of questions come from clients.
+	r.policies.Index = b.index
 	d := decision{Decision: policy.Evaluate(&r.request, &r.policies)}
 	d.outside = !d.Allowed && r.request.Account != c.Caller.Account && !s.letIn(r)
 	return d

@@ -11,13 +11,15 @@ import (
 )
 
 // bundle is what all requests of one user, role or root have in common: the policies
-// that apply to it and its tags. It is not changed once it is made.
+// that apply to it and its tags. It is not changed once it is made, but for what its index
+// remembers of it.
 type bundle struct {
 	revision    iam.Revision
 	guardrails  []policy.Source
 	hasBoundary bool
 	boundary    policy.Source
 	identity    []policy.Source
+	index       *policy.Index // of identity
 	tags        []iam.Tag
 	// gone says what is missing of a caller whose record there is no more; "" otherwise.
 	gone string
@@ -25,7 +27,8 @@ type bundle struct {
 
 // maxBundles bounds how many callers are kept in memory, maxBundleBytes what their
 // policies take together. Callers mostly share policies, and a bundle then takes about
-// a kilobyte; but each may have policies of its own.
+// two kilobytes, its index included, which is bounded by itself; but each may have policies
+// of its own.
 const (
 	maxBundles     = 8192
 	maxBundleBytes = 128 << 20
@@ -125,7 +128,7 @@ func (s *Service) bundleOf(v *store.Snap, p *call.Principal) *bundle {
 		return b
 	}
 	b := s.gather(v, p)
-	b.revision = rev
+	b.revision, b.index = rev, policy.NewIndex(b.identity)
 	s.bundles.put(id, b)
 	return b
 }

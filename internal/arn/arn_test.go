@@ -82,6 +82,10 @@ func TestPartitionOf(t *testing.T) {
 		{"eusc-de-east-1", "aws-eusc", true},
 		{"eu-nowhere-1", "", false},
 		{"us-iso", "", false},
+		{"us-iso-west-1", "aws-iso", true},
+		{"us-isof-south-1", "aws-iso-f", true},
+		{"eu-isoe-west-1", "aws-iso-e", true},
+		{"west-1", "", false},
 		{"west-2", "", false},
 		{"us-west-", "", false},
 		{"us-west-1 us-west-2", "", false},
@@ -105,6 +109,20 @@ func TestRegions(t *testing.T) {
 		}
 		if _, err := arn.Parse("arn:aws:kms:" + r + ":123456789012:key/1"); err != nil {
 			t.Errorf("Parse refuses region %q: %v", r, err)
+		}
+	}
+}
+
+// What is no region, but part of the list of them, has no partition.
+func TestPartitionOfParts(t *testing.T) {
+	all := arn.Regions()
+	for _, r := range all {
+		for i := range len(r) {
+			for j := i + 1; j <= len(r); j++ {
+				if _, ok := arn.PartitionOf(r[i:j]); ok != slices.Contains(all, r[i:j]) {
+					t.Errorf("PartitionOf(%q) is %v", r[i:j], ok)
+				}
+			}
 		}
 	}
 }

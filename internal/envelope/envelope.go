@@ -95,25 +95,55 @@ func (k *Key) Seal(label string, plaintext, ad []byte) ([]byte, error) {
 // ErrFormat or ErrDecrypt. An envelope of another key gives ErrDecrypt. Open may be
 // called concurrently.
 func (k *Key) Open(label string, sealed, ad []byte) (Plaintext, error) {
-	id, version, err := Header(sealed)
-	if err != nil {
-		return Plaintext{}, err
-	}
-	if id != k.id || version != k.version {
-		return Plaintext{}, ErrDecrypt
-	}
-	bound := make([]byte, headerBytes, headerBytes+len(ad))
-	copy(bound, sealed)
+	return k.OpenBound(label, sealed, Bind(ad))
+}
 
-	aead, err := k.messageCipher(label, bound[saltAt:])
+// OpenBound is Open with additional data that Bind has made ready.
+func (k *Key) OpenBound(label string, sealed []byte, b Binding) (Plaintext, error) {
+	opened, err := k.open(nil, label, sealed, b)
 	if err != nil {
 		return Plaintext{}, err
-	}
-	opened, err := aead.Open(nil, nil, sealed[headerBytes:], append(bound, ad...))
-	if err != nil {
-		return Plaintext{}, ErrDecrypt
 	}
 	return NewPlaintext(opened), nil
+}
+
+// open appends what was sealed in an envelope to dst.
+func (k *Key) open(dst []byte, label string, sealed []byte, b Binding) ([]byte, error) {
+	id, version, err := Header(sealed)
+	if err != nil {
+		return nil, err
+	}
+	if id != k.id || version != k.version {
+		return nil, ErrDecrypt
+	}
+	copy(b.bytes, sealed[:headerBytes])
+	aead, err := k.messageCipher(label, sealed[saltAt:headerBytes])
+	if err != nil {
+		return nil, err
+	}
+	opened, err := aead.Open(dst, nil, sealed[headerBytes:], b.bytes)
+	if err != nil {
+		return nil, ErrDecrypt
+	}
+	return opened, nil
+}
+
+// Binding is additional data made ready for opening envelopes. Whoever opens several
+// with the same data, as a wrapped key and then what it sealed, need not copy them for
+// each. It is used by one goroutine at a time.
+type Binding struct {
+	bytes []byte // room for a header, then the data
+}
+
+// Bind makes additional data ready.
+func Bind(ad []byte) Binding {
+	b := make([]byte, headerBytes, headerBytes+len(ad))
+	return Binding{append(b, ad...)}
+}
+
+// BindContext is Bind(Context(pairs)).
+func BindContext(pairs map[string]string) Binding {
+	return Binding{appendContext(make([]byte, headerBytes, headerBytes+contextBytes(pairs)), pairs)}
 }
 
 // messageCipher derives the key of one message. A fresh key per salt is what lifts

@@ -41,11 +41,28 @@ type Key struct {
 	secret  Plaintext // secretBytes long, empty after Wipe
 }
 
+// keyMemory is a key together with its secret: a key is opened for every value that is
+// read, and so needs two pieces of memory instead of four. Whoever holds the *Key still
+// reaches the secret through its Plaintext only.
+type keyMemory struct {
+	key    Key
+	secret []byte // raw, until it is wiped
+	raw    [secretBytes]byte
+}
+
+// newKey returns a key whose secret, all zero, is the caller's to fill in.
+func newKey(id KeyID, version uint32) (k *Key, secret []byte) {
+	m := &keyMemory{key: Key{id: id, version: version}}
+	m.secret = m.raw[:]
+	m.key.secret = Plaintext{bytes: func() *[]byte { return &m.secret }}
+	return &m.key, m.secret
+}
+
 // GenerateKey returns a fresh random key.
 func GenerateKey(id KeyID, version uint32) *Key {
-	secret := make([]byte, secretBytes)
+	k, secret := newKey(id, version)
 	rand.Read(secret)
-	return &Key{id: id, version: version, secret: NewPlaintext(secret)}
+	return k
 }
 
 // NewKey returns the key with the given 32 secret bytes, which are copied.
@@ -53,7 +70,9 @@ func NewKey(id KeyID, version uint32, secret []byte) (*Key, error) {
 	if len(secret) != secretBytes {
 		return nil, fmt.Errorf("key %s: secret has %d bytes, not %d", id, len(secret), secretBytes)
 	}
-	return &Key{id: id, version: version, secret: NewPlaintext(bytes.Clone(secret))}, nil
+	k, own := newKey(id, version)
+	copy(own, secret)
+	return k, nil
 }
 
 // ID returns the id of the key.
@@ -111,4 +130,20 @@ func (k *Key) OpenKey(sealed, ad []byte) (*Key, error) {
 		return nil, ErrFormat
 	}
 	return NewKey(KeyID(b[:keyIDBytes]), binary.BigEndian.Uint32(b[keyIDBytes:]), b[keyIDBytes+4:])
+}
+
+// OpenDataKey opens an envelope, sealed by Seal, of the 32 secret bytes of a data key.
+// They become a key that goes by the id and version of k, and are nowhere else. The error
+// wraps ErrFormat or ErrDecrypt.
+func (k *Key) OpenDataKey(label string, sealed []byte, b Binding) (*Key, error) {
+	if len(sealed) != Overhead+secretBytes {
+		return nil, ErrFormat
+	}
+	dataKey, secret := newKey(k.id, k.version)
+	opened, err := k.open(secret[:0], label, sealed, b)
+	if err != nil {
+		return nil, err
+	}
+	copy(secret, opened) // itself: a cipher appends in place where there is room
+	return dataKey, nil
 }

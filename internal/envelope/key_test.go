@@ -245,3 +245,70 @@ func TestContextIsInjective(t *testing.T) {
 		}
 	})
 }
+
+// A data key opens to what NewKey makes of the same secret, and goes by the name of the
+// key that wrapped it.
+func TestOpenDataKey(t *testing.T) {
+	outer := envelope.GenerateKey(envelope.NewKeyID(), 7)
+	secret := bytes.Repeat([]byte{0xa5, 3}, 16)
+	pairs := map[string]string{"SecretARN": "arn", "SecretVersionId": "v"}
+	seal := func(plain []byte) []byte {
+		sealed, err := outer.Seal("data-key", plain, envelope.Context(pairs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sealed
+	}
+	bound := envelope.BindContext(pairs)
+	for range 2 { // the binding is used again
+		got, err := outer.OpenDataKey("data-key", seal(secret), bound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := got.Secret(); !bytes.Equal(have.Bytes(), secret) || got.ID() != outer.ID() || got.Version() != 7 {
+			t.Errorf("OpenDataKey = %v with %x, want %v with %x", got, have.Bytes(), outer, secret)
+		}
+		got.Wipe()
+		if _, err := got.Seal("x", nil, nil); err == nil {
+			t.Error("a wiped data key seals")
+		}
+	}
+	damaged := seal(secret)
+	damaged[len(damaged)-1] ^= 1
+	for _, tt := range []struct {
+		name, label string
+		sealed      []byte
+		bound       envelope.Binding
+		want        error
+	}{
+		{"damaged", "data-key", damaged, bound, envelope.ErrDecrypt},
+		{"other label", "value", seal(secret), bound, envelope.ErrDecrypt},
+		{"other context", "data-key", seal(secret), envelope.BindContext(map[string]string{"SecretARN": "arn"}), envelope.ErrDecrypt},
+		{"too long", "data-key", seal(append(bytes.Clone(secret), 0)), bound, envelope.ErrFormat},
+		{"too short", "data-key", seal(secret[1:]), bound, envelope.ErrFormat},
+		{"nothing", "data-key", nil, bound, envelope.ErrFormat},
+	} {
+		if got, err := outer.OpenDataKey(tt.label, tt.sealed, tt.bound); !errors.Is(err, tt.want) || got != nil {
+			t.Errorf("%s: OpenDataKey = %v, %v, want %v", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// A Binding opens what its additional data does, and leaves the data as it is.
+func TestOpenBound(t *testing.T) {
+	k := envelope.GenerateKey(envelope.NewKeyID(), 1)
+	for _, ad := range [][]byte{nil, {}, []byte("x"), bytes.Repeat([]byte("long"), 100)} {
+		sealed, err := k.Seal("label", []byte("value"), ad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := bytes.Clone(ad)
+		got, err := k.OpenBound("label", sealed, envelope.Bind(given))
+		if err != nil || string(got.Bytes()) != "value" || !bytes.Equal(given, ad) {
+			t.Errorf("with %d bytes: %q, %v", len(ad), got.Bytes(), err)
+		}
+		if _, err := k.OpenBound("label", sealed, envelope.Bind(append(given, 0))); !errors.Is(err, envelope.ErrDecrypt) {
+			t.Errorf("with other data: %v", err)
+		}
+	}
+}

@@ -90,11 +90,12 @@ func (s *Service) Decrypt(v *store.Snap, c *call.Call, wrapped []byte, encCtx ma
 	if err != nil {
 		return nil, err
 	}
-	return s.Unwrap(c, key, wrapped, encCtx)
+	return s.Unwrap(c, key, wrapped, envelope.BindContext(encCtx))
 }
 
-// Unwrap is Decrypt with the key that KeyOf has found.
-func (s *Service) Unwrap(c *call.Call, key *Key, wrapped []byte, encCtx map[string]string) (*envelope.Key, error) {
+// Unwrap is Decrypt with the key that KeyOf has found, and the encryption context as
+// envelope.BindContext makes it ready.
+func (s *Service) Unwrap(c *call.Call, key *Key, wrapped []byte, encCtx envelope.Binding) (*envelope.Key, error) {
 	if err := key.admits(c); err != nil {
 		return nil, err
 	}
@@ -113,12 +114,11 @@ func (s *Service) Unwrap(c *call.Call, key *Key, wrapped []byte, encCtx map[stri
 	if err != nil {
 		return nil, err
 	}
-	secret, err := k.Open(dataKeyLabel, wrapped, envelope.Context(encCtx))
+	plain, err := k.OpenDataKey(dataKeyLabel, wrapped, encCtx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	defer secret.Wipe()
-	return envelope.NewKey(key.ID, m.Version, secret.Bytes())
+	return plain, nil
 }
 
 // Rewrap opens a data key and wraps it anew, under the key to and with the same

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"arca/internal/api"
+	"arca/internal/envelope"
 	"arca/internal/iam"
 	"arca/internal/kms"
 	"arca/internal/store"
@@ -61,7 +62,7 @@ func TestKnownKey(t *testing.T) {
 	if err != nil || !bytes.Equal(plain.Bytes(), known.Plaintext) {
 		t.Errorf("the ciphertext opens as %q, %v, want %q", plain.Bytes(), err, known.Plaintext)
 	}
-	dataKey, err := svc.Unwrap(from(known.Account, known.Region), key, known.WrappedDataKey, known.Context)
+	dataKey, err := svc.Unwrap(from(known.Account, known.Region), key, known.WrappedDataKey, envelope.BindContext(known.Context))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -272,19 +272,26 @@ func partitionOf(region string) string {
 // ARN is arn:aws:kms:REGION:ACCOUNT:key/ID. It is on the path of every read of a secret,
 // hence one allocation.
 func (k *Key) ARN() string {
+	var space [128]byte
+	return string(k.appendARN(space[:0]))
+}
+
+// HasARN reports whether the key has this ARN, and allocates nothing.
+func (k *Key) HasARN(arn string) bool {
+	var space [128]byte
+	return string(k.appendARN(space[:0])) == arn
+}
+
+func (k *Key) appendARN(dst []byte) []byte {
 	id := idText(k.ID)
-	partition := partitionOf(k.Region)
-	var b strings.Builder
-	b.Grow(len("arn::kms:::key/") + len(partition) + len(k.Region) + len(k.Account) + len(id))
-	b.WriteString("arn:")
-	b.WriteString(partition)
-	b.WriteString(":kms:")
-	b.WriteString(k.Region)
-	b.WriteByte(':')
-	b.WriteString(k.Account)
-	b.WriteString(":key/")
-	b.Write(id[:])
-	return b.String()
+	dst = append(dst, "arn:"...)
+	dst = append(dst, partitionOf(k.Region)...)
+	dst = append(dst, ":kms:"...)
+	dst = append(dst, k.Region...)
+	dst = append(dst, ':')
+	dst = append(dst, k.Account...)
+	dst = append(dst, ":key/"...)
+	return append(dst, id[:]...)
 }
 
 // ARN is arn:aws:kms:REGION:ACCOUNT:alias/NAME.

@@ -34,7 +34,13 @@ type question struct {
 // the operation that c runs, or DisabledException or KMSInvalidStateException of package
 // kmsapi. The caller must have passed the decision of his own service before.
 func (s *Service) Use(ctx context.Context, c *call.Call, v *store.Snap, key *Key, action, via string, encCtx map[string]string) error {
-	if err := s.ask(ctx, v, &question{Check: call.Check{Action: action}, c: c, key: key, via: via, encCtx: encCtx, crypto: true}); err != nil {
+	return s.UseNamed(ctx, c, v, key, key.ARN(), action, via, encCtx)
+}
+
+// UseNamed is Use for who has the key's ARN at hand already.
+func (s *Service) UseNamed(ctx context.Context, c *call.Call, v *store.Snap, key *Key, arn, action, via string, encCtx map[string]string) error {
+	q := question{Check: call.Check{Action: action, Resource: arn}, c: c, key: key, via: via, encCtx: encCtx, crypto: true}
+	if err := s.ask(ctx, v, &q); err != nil {
 		return err
 	}
 	return key.usable()
@@ -49,7 +55,10 @@ func (s *Service) ask(ctx context.Context, v *store.Snap, q *question) error {
 // complete fills in the check of a question about a key.
 func (s *Service) complete(v *store.Snap, q *question) {
 	q.s = s
-	q.Resource, q.Account, q.Snap = q.key.ARN(), q.key.Account, v
+	if q.Resource == "" {
+		q.Resource = q.key.ARN()
+	}
+	q.Account, q.Snap = q.key.Account, v
 	q.ResourcePolicy, q.ResourceDecides = s.policyOf(q.key), true
 	q.Grant = s.grantFor(v, q)
 	q.Context = q

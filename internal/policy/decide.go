@@ -124,6 +124,9 @@ type Policies struct {
 	Session    []Source
 	// Identity are the policies of the caller itself: at least one must allow.
 	Identity []Source
+	// Index is made of Identity, for speed. One that is nil, or of another slice, counts
+	// for nothing.
+	Index *Index
 }
 
 // Decision is the answer and what it rests on.

@@ -64,7 +64,12 @@ func (e *evaluation) decide(ps *Policies) Decision {
 	if how := ps.Grant.reach(); how > resource.how {
 		resource.source, resource.allow, resource.how = Source{Name: ps.Grant.Name}, granted, how
 	}
-	identity := e.anyOf(ps.Identity)
+	var identity found
+	if ps.Index.of(ps.Identity) {
+		identity = e.anyIndexed(ps.Index)
+	} else {
+		identity = e.anyOf(ps.Identity)
+	}
 	if identity.deny != none {
 		return identity.decision(IdentityLayer, true)
 	}
@@ -176,20 +181,26 @@ func (e *evaluation) one(s Source) found {
 // of the Allows that name the caller most closely.
 func (e *evaluation) search(c *Compiled, f *found, wantAllow bool) {
 	e.begin(c)
+	e.concerned(c, func(i int) { e.try(c, i, f, wantAllow) })
+}
+
+// concerned visits the statements of a policy that the action of the request may concern,
+// in no order, and some of them more than once.
+func (e *evaluation) concerned(c *Compiled, visit func(i int)) {
 	service, name := e.action()
 	if x := c.services[string(service)]; x != nil {
 		for _, i := range x.exact[string(name)] {
-			e.try(c, int(i), f, wantAllow)
+			visit(int(i))
 		}
 		for i := range x.wild {
 			if w := &x.wild[i]; w.name.matchBytes(name) {
-				e.try(c, int(w.statement), f, wantAllow)
+				visit(int(w.statement))
 			}
 		}
 	}
 	for _, i := range c.rest {
 		if !e.excepted(&c.statements[i]) {
-			e.try(c, int(i), f, wantAllow)
+			visit(int(i))
 		}
 	}
 }

@@ -78,3 +78,9 @@ func (c *Cache) Size() (entries, bytes int) {
 	}
 	return len(c.ring), c.bytes
 }
+
+// Size is how much an index remembers.
+func (x *Index) Size() (actions, bytes int) {
+	k := x.known.Load()
+	return len(k.candidates), k.bytes
+}

@@ -14,6 +14,9 @@ const (
 type glob struct {
 	head string // literal; every match begins with it
 	tail string // what follows head, from the first wildcard on, with wildcards marked
+	// rare is the longest literal of tail. Most patterns that do not match lack it, and
+	// finding that out is quick.
+	rare string
 	// parts is the whole pattern if it has variables, and tail is then unused.
 	parts []Part
 }
@@ -24,13 +27,16 @@ func compilePattern(p Pattern) glob {
 	for i, part := range p.Parts {
 		switch part.Kind {
 		case Variable:
-			g.parts, g.tail = lowerKeys(p.Parts), ""
+			g.parts, g.tail, g.rare = lowerKeys(p.Parts), "", ""
 			return g
 		case Literal:
 			if i == 0 {
 				g.head = part.Text
 			} else {
 				tail.WriteString(part.Text)
+				if len(part.Text) > len(g.rare) {
+					g.rare = part.Text
+				}
 			}
 		case AnyRun:
 			tail.WriteByte(runMark)
@@ -95,7 +101,7 @@ func (g *glob) match(s string) bool {
 	case len(g.tail) == 1 && g.tail[0] == runMark:
 		return true
 	}
-	return matchMarked(g.tail, s)
+	return strings.Contains(s, g.rare) && matchMarked(g.tail, s)
 }
 
 type chars interface{ string | []byte }

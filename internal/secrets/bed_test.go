@@ -129,12 +129,12 @@ func (b *bed) authorize(ctx context.Context, c *call.Call, ck *call.Check) error
 	if strings.HasPrefix(ck.Action, "kms:") {
 		b.keys = append(b.keys, *ck)
 	} else {
-		b.asked = append(b.asked, *ck)
+		b.asked = append(b.asked, secrets.WithKeys(ck))
 	}
 	if b.decide != nil {
 		return b.decide.Authorize(ctx, c, ck)
 	}
-	if b.deny != nil && b.deny(ck) {
+	if all := secrets.WithKeys(ck); b.deny != nil && b.deny(&all) {
 		return api.AccessDeniedException.Errorf("User: %s is not authorized to perform: %s", c.Caller.ARN, ck.Action)
 	}
 	return nil

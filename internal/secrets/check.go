@@ -212,10 +212,11 @@ func (s *Service) openOwn(ctx context.Context, v *store.Snap, owner *call.Call, 
 }
 
 func (s *Service) openWith(owner *call.Call, key *kms.Key, p *Payload, wrapped []byte, encCtx map[string]string) (envelope.Plaintext, error) {
-	plain, err := s.kms.Unwrap(owner, key, wrapped, encCtx)
+	bound := envelope.BindContext(encCtx)
+	plain, err := s.kms.Unwrap(owner, key, wrapped, bound)
 	if err != nil {
 		return envelope.Plaintext{}, err
 	}
 	defer plain.Wipe()
-	return openValue(plain, p.Value, encCtx)
+	return openValue(plain, p.Value, bound)
 }

@@ -13,12 +13,12 @@ import (
 func (s *Service) DescribeSecret(ctx context.Context, c *call.Call, in *smapi.DescribeSecretInput) (*smapi.DescribeSecretOutput, error) {
 	var out *smapi.DescribeSecretOutput
 	err := s.store.View(ctx, func(v *store.Snap) error {
-		sec, err := s.load(ctx, c, v, "DescribeSecret", in.SecretId)
+		sec, arn, err := s.loadNamed(ctx, c, v, "DescribeSecret", in.SecretId)
 		if err != nil {
 			return err
 		}
 		out = &smapi.DescribeSecretOutput{
-			ARN:                new(sec.ARN()),
+			ARN:                &arn,
 			Name:               &sec.Name,
 			Description:        nonEmpty(sec.Description),
 			KmsKeyId:           nonEmpty(sec.KMSKeyID),

@@ -2,11 +2,13 @@ package secrets
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"arca/internal/api/smapi"
 	"arca/internal/call"
 	"arca/internal/envelope"
+	"arca/internal/policy"
 	"arca/internal/store"
 )
 
@@ -129,5 +131,21 @@ func EncryptionContext(arn, versionID string) map[string]string {
 
 // OpenValue opens a value with its data key.
 func OpenValue(key *envelope.Key, sealed []byte, encCtx map[string]string) (envelope.Plaintext, error) {
-	return openValue(key, sealed, encCtx)
+	return openValue(key, sealed, envelope.BindContext(encCtx))
+}
+
+// WithKeys is a check with the condition keys of its question among its own.
+func WithKeys(ck *call.Check) call.Check {
+	all := *ck
+	if q, ok := ck.Context.(*question); ok {
+		all.Keys, all.Context = append(slices.Clip(all.Keys), q.conditionKeys()...), nil
+	}
+	return all
+}
+
+// Questions are what a policy asks about a secret: a key and its values, as they are
+// worked out, and as they are listed.
+func Questions(secretID string, sec *Secret) (lookup func(key string) ([]string, bool), list []policy.ContextKey) {
+	q := &question{secretID: secretID, sec: sec}
+	return func(key string) ([]string, bool) { return q.Lookup(nil, key) }, q.conditionKeys()
 }

@@ -15,9 +15,18 @@ type secretFilter []filterPart
 // may match none). With everything as alternatives, two negated values would
 // keep nearly every secret, which nobody can want.
 type filterPart struct {
+	key        string
 	attributes func(s *Secret, visit func(text string) (more bool))
-	plain      []textMatcher
-	negated    []textMatcher
+	plain      []filterValue
+	negated    []filterValue
+}
+
+// filterValue is one value of a filter, without the "!" of a negated one.
+type filterValue struct {
+	text    string
+	matches textMatcher
+	// words is what a filter seeks that seeks words; the others take text as a prefix.
+	words wordQuery
 }
 
 // textMatcher reports whether one attribute matches one filter value.
@@ -45,7 +54,8 @@ func compileFilters(filters []smapi.Filter) (secretFilter, error) {
 }
 
 func newFilterPart(key string, values []string) (part filterPart, ok bool) {
-	newMatcher := prefixMatcher
+	part.key = key
+	newValue := prefixValue
 	switch key {
 	case "name":
 		part.attributes = func(s *Secret, visit func(string) bool) { visit(s.Name) }
@@ -55,7 +65,7 @@ func newFilterPart(key string, values []string) (part filterPart, ok bool) {
 		part.attributes = func(s *Secret, visit func(string) bool) { visitTags(s, visit, false, true) }
 	case "description":
 		part.attributes = func(s *Secret, visit func(string) bool) { visit(s.Description) }
-		newMatcher = func(value string) textMatcher { return newWordQuery(value, cutSpaces).matches }
+		newValue = func(text string) filterValue { return wordsValue(text, cutSpaces) }
 	case "primary-region", "owning-service":
 		// No secret has either attribute before replication and managed secrets exist.
 		part.attributes = func(*Secret, func(string) bool) {}
@@ -65,22 +75,27 @@ func newFilterPart(key string, values []string) (part filterPart, ok bool) {
 				visitTags(s, visit, true, true)
 			}
 		}
-		newMatcher = func(value string) textMatcher { return newWordQuery(value, cutClasses).matches }
+		newValue = func(text string) filterValue { return wordsValue(text, cutClasses) }
 	default:
 		return filterPart{}, false
 	}
 	for _, value := range values {
 		if rest, negated := strings.CutPrefix(value, "!"); negated {
-			part.negated = append(part.negated, newMatcher(rest))
+			part.negated = append(part.negated, newValue(rest))
 		} else {
-			part.plain = append(part.plain, newMatcher(value))
+			part.plain = append(part.plain, newValue(value))
 		}
 	}
 	return part, true
 }
 
-func prefixMatcher(prefix string) textMatcher {
-	return func(text string) bool { return strings.HasPrefix(text, prefix) }
+func prefixValue(prefix string) filterValue {
+	return filterValue{text: prefix, matches: func(text string) bool { return strings.HasPrefix(text, prefix) }}
+}
+
+func wordsValue(text string, cut cutter) filterValue {
+	words := newWordQuery(text, cut)
+	return filterValue{text: text, matches: words.matches, words: words}
 }
 
 func visitTags(s *Secret, visit func(text string) bool, keys, values bool) {
@@ -94,7 +109,8 @@ func visitTags(s *Secret, visit func(text string) bool, keys, values bool) {
 // keeps reports whether the secret passes, and adds to work about how many
 // characters were looked at.
 func (f secretFilter) keeps(s *Secret, work *int) bool {
-	for _, part := range f {
+	for i := range f {
+		part := &f[i]
 		if len(part.plain) > 0 && !part.anyMatches(part.plain, s, work) || part.anyMatches(part.negated, s, work) {
 			return false
 		}
@@ -102,12 +118,12 @@ func (f secretFilter) keeps(s *Secret, work *int) bool {
 	return true
 }
 
-func (p filterPart) anyMatches(matchers []textMatcher, s *Secret, work *int) bool {
-	for _, matches := range matchers {
+func (p *filterPart) anyMatches(values []filterValue, s *Secret, work *int) bool {
+	for i := range values {
 		matched := false
 		p.attributes(s, func(text string) (more bool) {
 			*work += len(text)
-			matched = matches(text)
+			matched = values[i].matches(text)
 			return !matched
 		})
 		if matched {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"time"
 
 	"arca/internal/api"
 	"arca/internal/api/smapi"
@@ -14,14 +15,17 @@ import (
 // GetSecretValue opens one version: the one asked for by id or label, else the
 // current one. It notes the day, but never fails for not being able to.
 func (s *Service) GetSecretValue(ctx context.Context, c *call.Call, in *smapi.GetSecretValueInput) (*smapi.GetSecretValueOutput, error) {
-	keys := make(conditions, 0, 2)
+	var keys conditions
 	keys.text("secretsmanager:VersionId", in.VersionId)
 	keys.text("secretsmanager:VersionStage", in.VersionStage)
 	var out *smapi.GetSecretValueOutput
 	err := s.store.View(ctx, func(v *store.Snap) error {
-		sec, err := s.loadUsable(ctx, c, v, "GetSecretValue", in.SecretId, keys...)
+		sec, arn, err := s.loadNamed(ctx, c, v, "GetSecretValue", in.SecretId, keys...)
 		if err != nil {
 			return err
+		}
+		if sec.scheduled() {
+			return errScheduled()
 		}
 		ver, err := chooseVersion(sec, in.VersionId, in.VersionStage)
 		if err != nil {
@@ -30,20 +34,12 @@ func (s *Service) GetSecretValue(ctx context.Context, c *call.Call, in *smapi.Ge
 		if err := checkOwnAccount(c, sec, ver.KMSKeyID); err != nil {
 			return err
 		}
-		plain, err := s.open(ctx, c, v, sec, ver)
+		plain, err := s.open(ctx, c, v, sec, arn, ver)
 		if err != nil {
 			return err
 		}
 		defer plain.Wipe()
-		created := ver.Created.Time()
-		out = &smapi.GetSecretValueOutput{
-			ARN: new(sec.ARN()), Name: &sec.Name, VersionId: &ver.ID, VersionStages: ver.Stages, CreatedDate: &created,
-		}
-		if ver.Kind == BinaryValue {
-			out.SecretBinary = api.SensitiveBytes(bytes.Clone(plain.Bytes()))
-		} else {
-			out.SecretString = new(api.SensitiveString(plain.Bytes()))
-		}
+		out = valueAnswer(sec, arn, ver, plain.Bytes())
 		s.seen.note(sec, ver.ID, DayOf(c.Now))
 		return nil
 	})
@@ -51,6 +47,27 @@ func (s *Service) GetSecretValue(ctx context.Context, c *call.Call, in *smapi.Ge
 		return nil, err
 	}
 	return out, nil
+}
+
+// valueAnswer is the answer with a value, in one piece of memory but for the value itself
+// and the ARN's text: its members point to what stands beside them.
+func valueAnswer(sec *Secret, arn string, ver *Version, plain []byte) *smapi.GetSecretValueOutput {
+	a := &struct {
+		out     smapi.GetSecretValueOutput
+		arn     string
+		created time.Time
+		text    api.SensitiveString
+	}{arn: arn, created: ver.Created.Time()}
+	a.out = smapi.GetSecretValueOutput{
+		ARN: &a.arn, Name: &sec.Name, VersionId: &ver.ID, VersionStages: ver.Stages, CreatedDate: &a.created,
+	}
+	if ver.Kind == BinaryValue {
+		a.out.SecretBinary = api.SensitiveBytes(bytes.Clone(plain))
+	} else {
+		a.text = api.SensitiveString(plain)
+		a.out.SecretString = &a.text
+	}
+	return &a.out
 }
 
 // chooseVersion finds the version a read asks for. One without a value counts as

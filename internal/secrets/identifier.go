@@ -116,7 +116,7 @@ func (s *Service) find(v *store.Snap, id *identifier) *Secret {
 	if id.foreign || id.name == "" {
 		return nil
 	}
-	sec := s.byName(v, scopeOf(id.account, id.region), id.name)
+	sec := s.byNameKey(v, id.account+"/"+id.region+"\x00"+id.name)
 	if sec == nil || id.suffix != "" && sec.Suffix != id.suffix {
 		return nil
 	}
@@ -124,8 +124,12 @@ func (s *Service) find(v *store.Snap, id *identifier) *Secret {
 }
 
 // byName looks a secret up by its exact name; nil when there is none.
-func (s *Service) byName(v *store.Snap, scope, name string) (found *Secret) {
-	want := nameKey(scope, name)
+func (s *Service) byName(v *store.Snap, scope, name string) *Secret {
+	return s.byNameKey(v, nameKey(scope, name))
+}
+
+// byNameKey looks a secret up by its key in the index of names; nil when there is none.
+func (s *Service) byNameKey(v *store.Snap, want string) (found *Secret) {
 	s.secrets.Ascend(v, indexName, want, func(key string, r *Secret) bool {
 		if key == want {
 			found = r
@@ -142,21 +146,28 @@ func (s *Service) byName(v *store.Snap, scope, name string) (found *Secret) {
 //
 // The record is shared: clone before changing it.
 func (s *Service) load(ctx context.Context, c *call.Call, v *store.Snap, action, secretID string, keys ...policy.ContextKey) (*Secret, error) {
+	sec, _, err := s.loadNamed(ctx, c, v, action, secretID, keys...)
+	return sec, err
+}
+
+// loadNamed is load for operations that need the secret's ARN as well.
+func (s *Service) loadNamed(ctx context.Context, c *call.Call, v *store.Snap, action, secretID string, keys ...policy.ContextKey) (sec *Secret, arn string, err error) {
 	id, err := parseIdentifier(c, secretID)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	sec := s.find(v, &id)
+	sec = s.find(v, &id)
 	if sec != nil {
 		s.mark(c, &id, sec)
 	}
-	if err := c.Authorize(ctx, check(v, action, &id, sec, keys...)); err != nil {
-		return nil, err
+	ck := check(v, action, &id, sec, keys...)
+	if err := c.Authorize(ctx, ck); err != nil {
+		return nil, "", err
 	}
 	if sec == nil {
-		return nil, errNoSecret()
+		return nil, "", errNoSecret()
 	}
-	return sec, nil
+	return sec, ck.Resource, nil
 }
 
 // secretType is the name that secrets have among the resources of a record.
@@ -199,37 +210,6 @@ func (s *Service) loadUsable(ctx context.Context, c *call.Call, v *store.Snap, a
 		return nil, errScheduled()
 	}
 	return sec, nil
-}
-
-// check is the one question about a resource, to be decided on the state that the
-// operation sees. sec is nil when id names nothing.
-func check(v *store.Snap, action string, id *identifier, sec *Secret, keys ...policy.ContextKey) *call.Check {
-	ck := &call.Check{Action: "secretsmanager:" + action, Account: id.account, Snap: v}
-	ck.Keys = append(make([]policy.ContextKey, 0, 8), contextKey("secretsmanager:SecretId", id.raw))
-	ck.Keys = append(ck.Keys, keys...)
-	if sec == nil {
-		ck.Resource, ck.Shown = id.wouldBeARN(), id.raw
-		return ck
-	}
-	ck.Resource, ck.Account, ck.ResourcePolicy = sec.ARN(), sec.Account, sec.ResourcePolicy
-	if id.others {
-		ck.Shown = id.raw // the whole ARN would tell that it exists
-	}
-	// A secret without replicas is its own primary.
-	ck.Keys = append(ck.Keys, contextKey("secretsmanager:SecretPrimaryRegion", sec.Region))
-	if r := sec.Rotation; r != nil {
-		ck.Keys = append(ck.Keys, contextKey("secretsmanager:resource/AllowRotationLambdaArn", r.LambdaARN))
-	}
-	ck.Keys = appendTagKeys(ck.Keys, sec.Tags)
-	return ck
-}
-
-// appendTagKeys adds the tags of a resource under both names that AWS has for them.
-func appendTagKeys(keys []policy.ContextKey, tags []Tag) []policy.ContextKey {
-	for _, t := range tags {
-		keys = append(keys, contextKey("aws:ResourceTag/"+t.Key, t.Value), contextKey("secretsmanager:ResourceTag/"+t.Key, t.Value))
-	}
-	return keys
 }
 
 func errNoSecret() error {

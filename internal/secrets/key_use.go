@@ -73,7 +73,7 @@ func (s *Service) tryKey(ctx context.Context, c *call.Call, v *store.Snap, key *
 	arn := key.ARN()
 	op, in := use.request(arn, encCtx)
 	fwd := c.Forward(smapi.Service.EventSource, op, in)
-	err := s.kms.Use(ctx, fwd, v, key, use.action(), viaService, encCtx)
+	err := s.kms.UseNamed(ctx, fwd, v, key, arn, use.action(), viaService, encCtx)
 	if s.recordsUse(key) && (err == nil || ofClient(err)) {
 		fwd.NoteResource(key.Account, "AWS::KMS::Key", arn)
 		_ = fwd.Done(nil, err) // the error is what was given
@@ -130,11 +130,12 @@ func wrappings(ver *Version, p *Payload) iter.Seq2[string, []byte] {
 }
 
 // unwrap opens the data key of a version, with the first of its keys that the caller may
-// use and that can be used. When none can, the error is about the newest.
-func (s *Service) unwrap(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, ver *Version, p *Payload, encCtx map[string]string) (*envelope.Key, error) {
+// use and that can be used. When none can, the error is about the newest. bound is encCtx,
+// made ready.
+func (s *Service) unwrap(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, ver *Version, p *Payload, encCtx map[string]string, bound envelope.Binding) (*envelope.Key, error) {
 	var newest error
 	for name, wrapped := range wrappings(ver, p) {
-		plain, err := s.unwrapWith(ctx, c, v, sec, name, wrapped, encCtx)
+		plain, err := s.unwrapWith(ctx, c, v, sec, name, wrapped, encCtx, bound)
 		if err == nil || !ofClient(err) {
 			return plain, err
 		}
@@ -146,7 +147,7 @@ func (s *Service) unwrap(ctx context.Context, c *call.Call, v *store.Snap, sec *
 }
 
 // unwrapWith opens a data key that is wrapped by the key of this name.
-func (s *Service) unwrapWith(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, name string, wrapped []byte, encCtx map[string]string) (*envelope.Key, error) {
+func (s *Service) unwrapWith(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, name string, wrapped []byte, encCtx map[string]string, bound envelope.Binding) (*envelope.Key, error) {
 	key, err := s.wrapper(v, sec, name, wrapped)
 	if err != nil {
 		return nil, errDecrypt(err)
@@ -154,7 +155,7 @@ func (s *Service) unwrapWith(ctx context.Context, c *call.Call, v *store.Snap, s
 	if err := s.useKey(ctx, c, v, key, decrypt, encCtx); err != nil {
 		return nil, errUse(err, errDecrypt)
 	}
-	plain, err := s.kms.Unwrap(c, key, wrapped, encCtx)
+	plain, err := s.kms.Unwrap(c, key, wrapped, bound)
 	if errors.Is(err, kms.ErrKey) || errors.Is(err, kms.ErrForeign) {
 		return nil, errDecrypt(err)
 	}
@@ -168,7 +169,7 @@ func (s *Service) wrapper(v *store.Snap, sec *Secret, name string, wrapped []byt
 	if err != nil {
 		return nil, err
 	}
-	if name == "" && (!key.IsDefault() || key.Account != sec.Account || key.Region != sec.Region) || name != "" && name != key.ARN() {
+	if name == "" && (!key.IsDefault() || key.Account != sec.Account || key.Region != sec.Region) || name != "" && !key.HasARN(name) {
 		return nil, kms.ErrKey
 	}
 	return key, nil

@@ -66,7 +66,7 @@ func TestKnownValue(t *testing.T) {
 	}
 	encCtx := secrets.EncryptionContext(known.ARN, known.VersionID)
 	caller := &call.Call{Caller: call.Principal{Account: under.Account}}
-	dataKey, err := keys.Unwrap(caller, key, known.WrappedDataKey, encCtx)
+	dataKey, err := keys.Unwrap(caller, key, known.WrappedDataKey, envelope.BindContext(encCtx))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,17 +1,18 @@
 package secrets
 
 import (
-	"slices"
+	"bytes"
+	"cmp"
 	"strings"
 
 	"arca/internal/api/smapi"
 	"arca/internal/store"
 )
 
-// A list is walked, never sorted: the mirror keeps every scope ordered by name,
-// creation, change and access. Its place is remembered as the ordering key of a
-// record (which ends in the record's uid, so no two are equal), and secrets that
-// come and go between two pages move nothing else.
+// Lists go by orders that the mirror keeps of every scope: name, creation, change and
+// access. A place in one is remembered as the ordering key of a record (which ends in the
+// record's uid, so no two are equal), and secrets that come and go between two pages move
+// nothing else.
 
 const (
 	sortByName     = "name"
@@ -31,9 +32,11 @@ const (
 	lookupWork = 64
 	// decisionWork is what asking the authorizer about one secret costs.
 	decisionWork = 1024
-	// gatherRecords is how many secrets a name prefix may select for them to be
-	// fetched through the name order and sorted, whatever order is asked for.
-	gatherRecords = 4096
+	// gatherRecords is how many secrets a name prefix may select for them to be fetched
+	// through the name order and sorted, whatever order is asked for; gatherWithCatalog is
+	// how many if the catalogue can do that, which need not touch every record.
+	gatherRecords     = 4096
+	gatherWithCatalog = 128
 )
 
 // secretQuery is one question about the secrets of a scope.
@@ -51,6 +54,7 @@ type secretQuery struct {
 	err error
 
 	work   int // what one page may look at
+	look   int // what of it the walk may look at before the catalogue is asked
 	gather int // how many secrets may be fetched by name and sorted
 }
 
@@ -62,7 +66,7 @@ func newSecretQuery(scope string, filters []smapi.Filter) (secretQuery, error) {
 	}
 	return secretQuery{
 		scope: scope, sortBy: sortByCreated, filter: filter, namePrefix: namePrefix(filters),
-		work: pageWork, gather: gatherRecords,
+		work: pageWork, look: firstLook, gather: gatherRecords,
 	}, nil
 }
 
@@ -83,179 +87,128 @@ func (q *secretQuery) shows(sec *Secret, work *int) bool {
 	return ok && err == nil
 }
 
-// secretPage is one page of the answer. next is the position to go on after; ""
-// means that nothing is left. A page may be short, even empty, and have a next.
-type secretPage struct {
-	secrets []*Secret
-	next    string
-}
+// order is one that secrets are walked or sorted in. Its positions are the keys of an
+// index without the scope.
+type order int
 
-// page collects up to limit secrets that stand after a position. It is of no use when
-// q.err is set.
-func (s *Service) page(v *store.Snap, q *secretQuery, after string, limit int) secretPage {
-	if q.namePrefix != "" && q.sortBy != sortByName {
-		if page, ok := s.gatherPage(v, q, after, limit); ok {
-			return page
-		}
-	}
-	var page secretPage
-	work, last, each := 0, "", recordWork
-	if q.sortBy == sortByAccessed {
-		each += lookupWork
-	}
-	s.walk(v, q, after, func(position string, sec *Secret) bool {
-		work += each
-		if sec != nil && q.keeps(sec, &work) && q.shows(sec, &work) {
-			if len(page.secrets) == limit {
-				page.next = last
-				return false
-			}
-			page.secrets = append(page.secrets, sec)
-		}
-		last = position
-		if work > q.work {
-			page.next = last
-			return false
-		}
-		return q.err == nil
-	})
-	return page
-}
-
-// gatherPage answers through the name order when the prefix selects few secrets:
-// walking another order past everything else would take many pages. It reports
-// false when there are too many of them.
-func (s *Service) gatherPage(v *store.Snap, q *secretQuery, after string, limit int) (secretPage, bool) {
-	type entry struct {
-		position string
-		secret   *Secret
-	}
-	byName := secretQuery{scope: q.scope, sortBy: sortByName, namePrefix: q.namePrefix}
-	// First the number alone: while the records are not touched that takes little.
-	selected := 0
-	s.walk(v, &byName, "", func(string, *Secret) bool { selected++; return selected <= q.gather })
-	if selected > q.gather {
-		return secretPage{}, false
-	}
-	var found []entry
-	work := 0
-	s.walk(v, &byName, "", func(_ string, sec *Secret) bool {
-		if work > q.work {
-			return false
-		}
-		if !q.keeps(sec, &work) {
-			return true
-		}
-		position := s.positionOf(v, q.sortBy, sec)
-		if after == "" || position > after != q.descending && position != after {
-			found = append(found, entry{position, sec})
-		}
-		return true
-	})
-	if work > q.work {
-		return secretPage{}, false
-	}
-	slices.SortFunc(found, func(a, b entry) int {
-		if q.descending {
-			a, b = b, a
-		}
-		return strings.Compare(a.position, b.position)
-	})
-	var page secretPage
-	last := after
-	for _, e := range found {
-		if q.shows(e.secret, &work) {
-			if len(page.secrets) == limit {
-				page.next = last
-				break
-			}
-			page.secrets = append(page.secrets, e.secret)
-		}
-		last = e.position
-		if q.err != nil || work > q.work {
-			page.next = last
-			break
-		}
-	}
-	return page, true
-}
-
-// Positions in the order of last access: secrets never read come before all days,
-// among themselves in order of creation.
 const (
-	neverRead = "0"
-	onceRead  = "1"
+	byName order = iota
+	byCreated
+	byChanged
+	// The order of last access joins two: first the secrets that were never read, by
+	// creation, then the others by day.
+	byUnread
+	byRead
 )
 
-// positionOf is where a secret stands in an order.
-func (s *Service) positionOf(v *store.Snap, sortBy string, sec *Secret) string {
-	created := sec.Created.orderKey() + string(sec.UID[:])
-	switch sortBy {
-	case sortByName:
-		return sec.Name
-	case sortByChanged:
-		return sec.Changed.orderKey() + string(sec.UID[:])
-	case sortByAccessed:
-		if access, ok := s.access.Get(v, accessKey(sec)); ok {
-			return onceRead + Instant(access.Day).orderKey() + string(sec.UID[:])
-		}
-		return neverRead + created
-	}
-	return created
-}
-
-// walk visits the secrets of a scope that stand after a position, in the order
-// asked for, until visit returns false. A position without a secret is visited
-// with nil, so that the work behind it can be counted.
-func (s *Service) walk(v *store.Snap, q *secretQuery, after string, visit func(position string, sec *Secret) bool) {
-	base := q.scope + "\x00"
+// orders are those that the list asked for consists of.
+func (q *secretQuery) orders() []order {
 	switch q.sortBy {
 	case sortByName:
-		walkIndex(s.secrets, v, indexName, base, q.namePrefix, after, q.descending, visit)
-	case sortByCreated:
-		walkIndex(s.secrets, v, indexCreated, base, "", after, q.descending, visit)
+		return []order{byName}
 	case sortByChanged:
-		walkIndex(s.secrets, v, indexChanged, base, "", after, q.descending, visit)
+		return []order{byChanged}
 	case sortByAccessed:
-		s.walkAccessed(v, q, after, visit)
+		if q.descending {
+			return []order{byRead, byUnread}
+		}
+		return []order{byUnread, byRead}
 	}
+	return []order{byCreated}
 }
 
-// walkAccessed joins two orders: secrets that have an access record by its day,
-// the others by creation.
-func (s *Service) walkAccessed(v *store.Snap, q *secretQuery, after string, visit func(string, *Secret) bool) {
-	base := q.scope + "\x00"
-	part := func(phase, after string) (more bool) {
-		more = true
-		if phase == neverRead {
-			walkIndex(s.secrets, v, indexCreated, base, "", after, q.descending, func(position string, sec *Secret) bool {
-				if _, read := s.access.Get(v, accessKey(sec)); read {
-					sec = nil
-				}
-				more = visit(phase+position, sec)
-				return more
-			})
-			return more
+// phase begins the positions of an order that is only part of the one asked for.
+func (o order) phase() string {
+	switch o {
+	case byUnread:
+		return "0"
+	case byRead:
+		return "1"
+	}
+	return ""
+}
+
+// place is where a secret stands in an order.
+type place struct {
+	name string  // in the order of names, and alone there
+	at   Instant // in the others
+	uid  UID
+}
+
+func (p *place) compare(o *place) int {
+	if c := cmp.Compare(p.at, o.at); c != 0 {
+		return c
+	}
+	if c := strings.Compare(p.name, o.name); c != 0 {
+		return c
+	}
+	return bytes.Compare(p.uid[:], o.uid[:])
+}
+
+// placeOf tells where a secret stands; false when it is not in that order.
+func (s *Service) placeOf(v *store.Snap, o order, sec *Secret) (place, bool) {
+	switch o {
+	case byName:
+		return place{name: sec.Name}, true
+	case byChanged:
+		return place{at: sec.Changed, uid: sec.UID}, true
+	case byUnread, byRead:
+		access, read := s.access.Get(v, accessKey(sec))
+		if read && o == byRead {
+			return place{at: Instant(access.Day), uid: sec.UID}, true
 		}
+		return place{at: sec.Created, uid: sec.UID}, read == (o == byRead)
+	}
+	return place{at: sec.Created, uid: sec.UID}, true
+}
+
+// position is the place as pages remember it.
+func (o order) position(p *place) string {
+	if o == byName {
+		return p.name
+	}
+	return o.phase() + p.at.orderKey() + string(p.uid[:])
+}
+
+// placeAt reads a position of the order.
+func (o order) placeAt(position string) (p place, ok bool) {
+	if o == byName {
+		return place{name: position}, true
+	}
+	position, ok = strings.CutPrefix(position, o.phase())
+	if !ok || len(position) != 8+len(p.uid) {
+		return place{}, false
+	}
+	p.at = instantOfKey(position[:8])
+	copy(p.uid[:], position[8:])
+	return p, true
+}
+
+// walk visits the secrets of a scope that stand after a position of an order, until visit
+// returns false. A position without a secret is visited with nil, so that the work behind
+// it can be counted.
+func (s *Service) walk(v *store.Snap, q *secretQuery, o order, after string, visit func(position string, sec *Secret) (more bool)) {
+	base := q.scope + "\x00"
+	after = strings.TrimPrefix(after, o.phase())
+	switch o {
+	case byName:
+		walkIndex(s.secrets, v, indexName, base, q.namePrefix, after, q.descending, visit)
+	case byCreated:
+		walkIndex(s.secrets, v, indexCreated, base, "", after, q.descending, visit)
+	case byChanged:
+		walkIndex(s.secrets, v, indexChanged, base, "", after, q.descending, visit)
+	case byUnread:
+		walkIndex(s.secrets, v, indexCreated, base, "", after, q.descending, func(position string, sec *Secret) bool {
+			if _, read := s.access.Get(v, accessKey(sec)); read {
+				sec = nil
+			}
+			return visit(o.phase()+position, sec)
+		})
+	case byRead:
 		walkIndex(s.access, v, indexAccessed, base, "", after, q.descending, func(position string, r *LastAccess) bool {
 			sec, _ := s.secrets.Get(v, store.Key{Scope: q.scope, Parent: r.UID.String()})
-			more = visit(phase+position, sec)
-			return more
+			return visit(o.phase()+position, sec)
 		})
-		return more
-	}
-	phases := []string{neverRead, onceRead}
-	if q.descending {
-		slices.Reverse(phases)
-	}
-	for _, phase := range phases {
-		if after != "" && !strings.HasPrefix(after, phase) {
-			continue // an earlier page has passed it
-		}
-		if !part(phase, strings.TrimPrefix(after, phase)) {
-			return
-		}
-		after = ""
 	}
 }
 

@@ -49,6 +49,15 @@ func (i Instant) orderKey() string {
 	return string(b[:])
 }
 
+// instantOfKey reads an order key of eight bytes.
+func instantOfKey(key string) Instant {
+	var u uint64
+	for n := range 8 {
+		u = u<<8 | uint64(key[n])
+	}
+	return Instant(u ^ 1<<63)
+}
+
 // Day is a calendar day in UTC, counted from 1970-01-01. AWS keeps access dates to
 // the day. Zero means never.
 type Day int32

@@ -23,6 +23,8 @@ func (s *Service) Resource(v *store.Snap, c *call.Call, secretID string) (ck cal
 	}
 	sec := s.find(v, &id)
 	ck = *check(v, "", &id, sec)
-	ck.Action = ""
+	// All keys at once, for who wants to tell which there are.
+	q := question{secretID: id.raw, sec: sec}
+	ck.Action, ck.Keys, ck.Context = "", q.conditionKeys(), nil
 	return ck, sec != nil
 }

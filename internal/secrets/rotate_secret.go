@@ -188,7 +188,7 @@ func (s *Service) addPending(ctx context.Context, tx *store.Tx, c *call.Call, se
 	if err := checkOwnAccount(c, sec, sec.KMSKeyID); err != nil {
 		return err
 	}
-	plain, err := s.open(ctx, c, tx.Snap, sec, current)
+	plain, err := s.open(ctx, c, tx.Snap, sec, sec.ARN(), current)
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,8 @@ type Service struct {
 
 	// seen holds the reads that are not in the access table yet.
 	seen accessLog
+	// catalog tells lists what filters may find.
+	catalog catalog
 }
 
 const (
@@ -109,9 +111,10 @@ const (
 	valueFormat  = 2 // likewise
 	accessFormat = 1
 
-	// inlineValueBytes is the size up to which sealed values live in the mirror, so
-	// that reading an ordinary secret touches memory only.
-	inlineValueBytes = 1024
+	// inlineValueBytes is the size up to which sealed values live in the mirror, so that
+	// reading an ordinary secret, of up to 1 KiB, touches memory only. The seals, the
+	// wrapped data key and the record around them take some 200 bytes.
+	inlineValueBytes = 1280
 )
 
 // Indexes of the secret table. Keys of all but the due ones begin with the scope.
@@ -144,6 +147,7 @@ func New(cfg Config) *Service {
 	}
 	s.secrets = store.NewTable(cfg.Store, store.TableSpec[Secret]{
 		Name: "secret", Format: secretFormat,
+		Changed: s.catalog.secretChanged, Reloaded: s.catalog.reloaded,
 		// That a window of a schedule has come and gone is no event.
 		Quiet: func(r *Secret) bool { return r.Rotation != nil },
 		Indexes: []store.Index[Secret]{
@@ -179,7 +183,8 @@ func New(cfg Config) *Service {
 	})
 	s.access = store.NewTable(cfg.Store, store.TableSpec[LastAccess]{
 		Name: "secret-access", Format: accessFormat, Vanishes: true,
-		Quiet: func(*LastAccess) bool { return true },
+		Quiet:   func(*LastAccess) bool { return true },
+		Changed: s.catalog.accessChanged,
 		Indexes: []store.Index[LastAccess]{
 			{Name: indexAccessed, Keys: func(r *LastAccess, emit func(string)) {
 				emit(timeKey(scopeOf(r.Account, r.Region), Instant(r.Day), r.UID))

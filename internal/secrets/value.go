@@ -81,19 +81,20 @@ func (s *Service) seal(ctx context.Context, tx *store.Tx, c *call.Call, sec *Sec
 }
 
 // open reads the value of a version for the caller of c, who must be allowed to use its
-// key. The result is the operation's to wipe.
-func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, ver *Version) (envelope.Plaintext, error) {
+// key. arn is that of the secret. The result is the operation's to wipe.
+func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, arn string, ver *Version) (envelope.Plaintext, error) {
 	p, err := s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
 	if err != nil {
 		return envelope.Plaintext{}, fmt.Errorf("load value of version %s of secret %s: %w", ver.ID, sec.UID, err)
 	}
-	encCtx := encryptionContext(sec.ARN(), ver.ID)
-	key, err := s.unwrap(ctx, c, v, sec, ver, p, encCtx)
+	encCtx := encryptionContext(arn, ver.ID)
+	bound := envelope.BindContext(encCtx)
+	key, err := s.unwrap(ctx, c, v, sec, ver, p, encCtx, bound)
 	if err != nil {
 		return envelope.Plaintext{}, err
 	}
 	defer key.Wipe()
-	plain, err := openValue(key, p.Value, encCtx)
+	plain, err := openValue(key, p.Value, bound)
 	if err != nil {
 		return envelope.Plaintext{}, errDecrypt(err)
 	}
@@ -102,7 +103,7 @@ func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Se
 
 // openValue opens a value with its data key. That goes by the name of the KMS key that
 // wraps it now; the value says by which it went when it was sealed.
-func openValue(key *envelope.Key, sealed []byte, encCtx map[string]string) (envelope.Plaintext, error) {
+func openValue(key *envelope.Key, sealed []byte, bound envelope.Binding) (envelope.Plaintext, error) {
 	id, version, err := envelope.Header(sealed)
 	if err != nil {
 		return envelope.Plaintext{}, err
@@ -115,7 +116,7 @@ func openValue(key *envelope.Key, sealed []byte, encCtx map[string]string) (enve
 		}
 		defer key.Wipe()
 	}
-	return key.Open(valueLabel, sealed, envelope.Context(encCtx))
+	return key.OpenBound(valueLabel, sealed, bound)
 }
 
 // holds says whether a version has exactly this value: what makes a repeated
@@ -124,7 +125,7 @@ func (s *Service) holds(ctx context.Context, c *call.Call, v *store.Snap, sec *S
 	if ver.Kind != val.kind || ver.Kind == NoValue || ver.Size != val.bytes.Len() {
 		return false, nil
 	}
-	have, err := s.open(ctx, c, v, sec, ver)
+	have, err := s.open(ctx, c, v, sec, sec.ARN(), ver)
 	if err != nil {
 		return false, err
 	}
