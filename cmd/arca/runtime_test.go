@@ -12,7 +12,9 @@ func TestGCPercent(t *testing.T) {
 		{"nearly empty", 1 << 20, 800},
 		{"small", 64 << 20, 200},
 		{"as large as the headroom", 128 << 20, 100},
-		{"large", 4 << 30, 100},
+		{"medium", 1 << 30, 100},
+		{"a full account", 2 << 30, 62},
+		{"large", 5 << 30, 40},
 	} {
 		if got := gcPercent(c.live); got != c.want {
 			t.Errorf("%s: gcPercent(%d) = %d, want %d", c.name, c.live, got, c.want)

@@ -336,6 +336,23 @@ func (a *App) tidy(ctx context.Context) error {
 	}
 }
 
+// fillCatalog has every node fill what filtered lists are found by, after the start and
+// whenever the store had to be read anew. It is beside tidy because it may take seconds.
+func (a *App) fillCatalog(ctx context.Context) error {
+	tick := time.NewTicker(engineInterval)
+	defer tick.Stop()
+	for {
+		if err := a.secrets.FillCatalog(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("what filtered lists are found by is filled later", "error", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
 // Run serves until ctx ends, then stops in order: it finishes what is in flight,
 // for at most the configured time. It returns early when a part breaks that the
 // server cannot do without.
@@ -348,6 +365,7 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.runKeys(ctx) })
 	g.Go(func() error { return a.runRotation(ctx) })
 	g.Go(func() error { return a.tidy(ctx) })
+	g.Go(func() error { return a.fillCatalog(ctx) })
 	g.Go(func() error { return a.trail.Run(ctx) })
 	g.Go(func() error { return a.maintainAudit(ctx) })
 	// Those who follow the log go on until the last request has its line.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,3 +58,6 @@ func Registry(a *App) *prometheus.Registry { return a.registry }
 
 // TryRootKey tries whether the root key of a server can be reached.
 func TryRootKey(ctx context.Context, a *App) { a.tryRootKey(ctx) }
+
+// Edge is the handler that a server serves.
+func Edge(a *App) http.Handler { return a.edge }
