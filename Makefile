@@ -2,7 +2,9 @@
 
 BIN      := bin/arca
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-FUZZTIME ?= 3s
+FUZZTIME  ?= 3s
+SIZES     ?= 1000,10000,100000,500000
+SCALE_DIR ?= /var/tmp/arca-scale
 
 # The packages that work with approved cryptography alone. etcd does not, and what stands
 # on it is tested in FIPS mode instead.
@@ -13,7 +15,7 @@ ERRCHECK    := github.com/kisielk/errcheck@v1.30.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-deps test-go test-long fips build-fips build-pkcs11 fuzz format-check bench generate lint vulncheck clean
+.PHONY: help build run test test-deps test-go test-long fips build-fips build-pkcs11 fuzz format-check bench bench-check bench-tree bench-scale generate lint vulncheck clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -41,6 +43,7 @@ test-go:
 	go vet -tags pkcs11 ./internal/rootkey ./internal/app
 	go test -tags pkcs11 -race -count=1 -run PKCS11 ./internal/rootkey ./internal/app
 	go test -race -count=1 -exec 'env GODEBUG=fips140=only' $(PURE)
+	CGO_ENABLED=0 go test -trimpath -count=1 -run Alloc $(addprefix ./internal/,access api app audit policy sigv4 store)
 
 test-long: ## the fault tests with as many kills and rotations as the docs speak of (an hour or so)
 	go test -count=1 -timeout 3h ./faulttest -long
@@ -52,9 +55,22 @@ fips: ## the whole suite in FIPS mode with Go's certified module, the pure packa
 fuzz: ## run every fuzz target for FUZZTIME (3s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-bench: build ## print the benchmarks docs/performance.md quotes, each beside its yardstick
+bench: build ## measure Arca beside what bounds it and its peers; writes docs/performance.md and bench/recorded.json (6 minutes)
+	go build -o $(BIN)-bench ./bench
+	$(BIN)-bench -arca $(BIN) -record bench/recorded.json -doc docs/performance.md
+
+bench-check: build ## fail if Arca lost against what bounds it since bench/recorded.json was written, beyond noise
+	go build -o $(BIN)-bench ./bench
+	$(BIN)-bench -arca $(BIN) -check bench/recorded.json -length 600ms
+
+bench-tree: build ## measure what the Merkle tree over the audit log costs
 	CGO_ENABLED=0 go build -tags bench_notree -trimpath -o $(BIN)-bench-notree ./cmd/arca
-	go run ./bench -no-tree $(BIN)-bench-notree
+	go build -o $(BIN)-bench ./bench
+	$(BIN)-bench -arca $(BIN) -tree -no-tree $(BIN)-bench-notree -rounds 7
+
+bench-scale: build ## measure Arca with SIZES secrets beside the smallest of them; SCALE_DIR keeps the data (hours, some 10 GB)
+	go build -o $(BIN)-bench ./bench
+	$(BIN)-bench -arca $(BIN) -scale $(SIZES) -scale-dir $(SCALE_DIR) -doc docs/performance.md
 
 generate: ## write the generated code of internal/api anew
 	go generate ./...

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,8 +20,10 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	addr string // host:port
+	tls  bool
 }
 
+// startReference starts this program as one of the servers in reference.go.
 func startReference(ctx context.Context, kind string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -44,15 +47,18 @@ func start(ctx context.Context, path string, args ...string) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w (make build first?)", path, err)
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
 	if err != nil {
 		return nil, fmt.Errorf("read address of %s %v: %w", path, args, err)
 	}
-	_, addr, ok := strings.Cut(strings.TrimSpace(line), "http://")
+	// More may come, and must not fill the pipe.
+	go func() { _, _ = io.Copy(io.Discard, lines) }()
+	scheme, addr, ok := strings.Cut(strings.TrimSpace(line), "://")
 	if !ok {
 		return nil, fmt.Errorf("first line of %s is %q", path, line)
 	}
-	return &process{cmd: cmd, addr: addr}, nil
+	return &process{cmd: cmd, addr: addr, tls: strings.HasSuffix(scheme, "https")}, nil
 }
 
 func (p *process) stop() {

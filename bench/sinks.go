@@ -29,8 +29,8 @@ func sinks(ctx context.Context, o options) (err error) {
 		return err
 	}
 	return inTurns(ctx, o, []contender{
-		{"arca GetSecretValue", func() (*process, error) { return startServer(ctx, o.arca, filepath.Join(dir, "a"), bad) }},
-		{withoutSinks, func() (*process, error) { return startServer(ctx, o.arca, filepath.Join(dir, "b"), "") }},
+		{arcaName, func() (*process, error) { return startServer(ctx, o.arca, filepath.Join(dir, "a"), bad+withoutTLS) }},
+		{withoutSinks, func() (*process, error) { return startServer(ctx, o.arca, filepath.Join(dir, "b"), withoutTLS) }},
 	})
 }
 
@@ -77,14 +77,16 @@ func badReceivers(ctx context.Context, dir string) (settings string, err error) 
 	return settings + fmt.Sprintf("[[audit.sink]]\nname = \"deaf\"\nkind = \"syslog\"\naddress = \"tcp://%s\"\n", deaf.Addr()), nil
 }
 
-// startServer starts a production server without TLS, with the credentials of the
-// development server.
+// withoutTLS are settings of a server that serves plain HTTP.
+const withoutTLS = "[tls]\noff = true\n"
+
+// startServer starts a production server, with the credentials of the development server.
 func startServer(ctx context.Context, arca, dir, settings string) (*process, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, "arca.toml")
-	text := fmt.Sprintf("data_dir = %q\nlisten = \"127.0.0.1:0\"\naccount = \"000000000000\"\n%s\n[tls]\noff = true\n", filepath.Join(dir, "data"), settings)
+	text := fmt.Sprintf("data_dir = %q\nlisten = \"127.0.0.1:0\"\naccount = \"000000000000\"\n%s\n", filepath.Join(dir, "data"), settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

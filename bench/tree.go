@@ -7,7 +7,7 @@ import (
 	"runtime"
 )
 
-// withoutTree is the row of the server without the Merkle tree over its audit log.
+// withoutTree is the server without the Merkle tree over its audit log.
 const withoutTree = "without tree"
 
 // tree measures reads of the server with and without the Merkle tree over its audit log,
@@ -19,7 +19,7 @@ func tree(ctx context.Context, o options) error {
 	fmt.Printf("%d cores, %s; %d connections, %d rounds of %v each with and without the tree\n\n",
 		runtime.NumCPU(), runtime.Version(), o.connections, o.rounds, o.length)
 	return inTurns(ctx, o, []contender{
-		{"arca GetSecretValue", func() (*process, error) { return startArca(ctx, o.arca) }},
+		{arcaName, func() (*process, error) { return startArca(ctx, o.arca) }},
 		{withoutTree, func() (*process, error) { return startArca(ctx, o.noTree) }},
 	})
 }
@@ -32,26 +32,24 @@ type contender struct {
 
 // inTurns measures reads of servers that do nothing else.
 func inTurns(ctx context.Context, o options, all []contender) error {
-	var sets []*set
+	var list []*series
 	for _, c := range all {
 		p, err := c.start()
 		if err != nil {
 			return err
 		}
 		defer p.stop()
-		if err := create(ctx, o, p, "bench/read/", o.secrets); err != nil {
+		w := &world{proc: p, root: rootOf(p), reads: o.secrets}
+		if err := w.fill(ctx, o, w.root, rootPrefix, "", o.secrets); err != nil {
 			return fmt.Errorf("create secrets to read: %w", err)
 		}
-		set, err := reads(o, c.name, p)
-		if err != nil {
-			return err
-		}
-		sets = append(sets, set)
+		list = append(list, &series{
+			row: getRootRow, contender: c.name, proc: p, connections: o.connections, requests: w.getSecretValue(w.root, rootPrefix),
+		})
 	}
-	results, err := measure(ctx, o, sets)
-	if err != nil {
+	if _, err := rounds(ctx, o, [][]*series{list}); err != nil {
 		return err
 	}
-	report(results)
+	report(list)
 	return nil
 }
