@@ -265,9 +265,10 @@ func (c *Call) Update(ctx context.Context, st *store.Store, fn func(tx *store.Tx
 		return ErrSubCall
 	}
 	c.updated = true
-	before, lines := len(c.events), len(c.subLines)
+	before, lines, text := len(c.events), len(c.subLines), c.paper.length()
 	commit, err := st.Update(ctx, func(tx *store.Tx) error {
 		c.events, c.subLines = c.events[:before], c.subLines[:lines]
+		c.paper.cut(text)
 		if err := fn(tx); err != nil {
 			return err
 		}

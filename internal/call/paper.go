@@ -59,6 +59,21 @@ func (p *paper) line(r *audit.Record, node string) []byte {
 	return p.text[start:len(p.text):len(p.text)]
 }
 
+// length is where the next line begins; nil has none.
+func (p *paper) length() int {
+	if p == nil {
+		return 0
+	}
+	return len(p.text)
+}
+
+// cut takes back the lines that were written from a length on.
+func (p *paper) cut(length int) {
+	if p != nil {
+		p.text = p.text[:length]
+	}
+}
+
 // parameters renders what a record shows of in and of out, each nil for nothing. They are
 // valid until the next record.
 func (p *paper) parameters(op *api.Operation, in, out any) (request, response []byte) {

@@ -75,7 +75,9 @@ func (c *conn) run() {
 		return
 	}
 	front, others := c.serve()
-	if !others {
+	// Shutdown leaves alone what is handed over, which may be idle here: net/http has its
+	// own way to end it.
+	if !others || c.state.Load() == idle && !c.state.CompareAndSwap(idle, busy) {
 		return
 	}
 	// What net/http sets of these is not all of them.
@@ -151,7 +153,8 @@ func (c *conn) next(first bool) (start time.Time, v verdict) {
 		if first {
 			wait = c.s.cfg.HeaderTimeout
 		}
-		if c.rwc.SetReadDeadline(time.Now().Add(wait)) != nil || c.receive() != nil {
+		// For writing, too: TLS may have to answer something while it reads.
+		if c.rwc.SetDeadline(time.Now().Add(wait)) != nil || c.receive() != nil {
 			return start, more
 		}
 		c.skipNewlines(newlines)
@@ -236,8 +239,9 @@ func (c *conn) one(start time.Time) (again bool) {
 	again = c.answer.end()
 	c.body.drain()
 	c.forget()
-	// Idle from here on: Shutdown may close the connection.
-	return again && !c.s.closing.Load() && c.state.CompareAndSwap(busy, idle)
+	// Idle from here on: Shutdown may close the connection. It looks at each once, so this
+	// one has to look after that: either of the two sees the other.
+	return again && c.state.CompareAndSwap(busy, idle) && !c.s.closing.Load()
 }
 
 // forget wipes what was used of the buffer and moves the rest to its beginning.

@@ -102,7 +102,7 @@ func (c *catalog) secretChanged(rev int64, before, after *Secret) {
 		c.shelfLocked(sec.scope()).remove(before)
 		return
 	}
-	c.shelfLocked(sec.scope()).put(before, after, c.early[sec.UID])
+	c.shelfLocked(sec.scope()).put(before, after, c.early[sec.UID], nil)
 }
 
 // accessChanged is told by the store of every change of the days of last access. They are
@@ -165,8 +165,9 @@ func (c *catalog) begin() (from int64) {
 
 // filled is a secret as a snapshot shows it.
 type filled struct {
-	sec *Secret
-	day Day
+	sec   *Secret
+	day   Day
+	marks marks
 }
 
 // add takes in secrets from a snapshot, but for those of which something newer has been
@@ -184,7 +185,7 @@ func (c *catalog) add(batch []filled) bool {
 		if sh := c.shelfLocked(f.sec.scope()); c.touched[f.sec.UID] {
 			sh.setDay(f.sec.UID, f.day) // of it nothing need have been told; no-op if it is gone
 		} else {
-			sh.put(nil, f.sec, f.day)
+			sh.put(nil, f.sec, f.day, &f.marks)
 		}
 	}
 	return true
@@ -209,7 +210,7 @@ func (c *catalog) answers() bool {
 
 // fillBatch is how many secrets are taken in at a time, in well below a millisecond:
 // changes have to wait for it.
-const fillBatch = 256
+const fillBatch = 32
 
 // FillCatalog fills what lists find filtered secrets by, if it has yet to be filled: after
 // the store was opened, and when it had to be read anew. Lists are right without, but
@@ -236,7 +237,7 @@ func (s *Service) fillFrom(v *store.Snap, goOn func() bool) bool {
 	batch := make([]filled, 0, fillBatch)
 	more := true
 	s.secrets.Ascend(v, indexCreated, "", func(_ string, sec *Secret) bool {
-		f := filled{sec: sec}
+		f := filled{sec: sec, marks: marksOf(sec)} // which take the longest, and nobody waits
 		if a, ok := s.access.Get(v, accessKey(sec)); ok {
 			f.day = a.Day
 		}

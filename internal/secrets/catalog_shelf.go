@@ -56,14 +56,15 @@ func newShelf() *shelf {
 func (sh *shelf) at(n uint32) (b *block, i uint32) { return &sh.blocks[n/64], n % 64 }
 
 // put takes in a secret as it is now. before is what it was, if the shelf was told of
-// that; day is when a secret that is new to the shelf was last read.
-func (sh *shelf) put(before, after *Secret, day Day) {
-	n, known := sh.numbers[after.UID]
-	if !known {
+// that; day is when a secret that is new to the shelf was last read; known are its marks,
+// if they were made already.
+func (sh *shelf) put(before, after *Secret, day Day, known *marks) {
+	n, there := sh.numbers[after.UID]
+	if !there {
 		n = sh.number(after.UID)
 	}
 	b, i := sh.at(n)
-	if !known {
+	if !there {
 		// A copy: the record's may be part of something larger, and lies far from others.
 		b.uids[i], b.names[i] = after.UID, strings.Clone(after.Name)
 		sh.names.add(b.names[i], n)
@@ -81,7 +82,10 @@ func (sh *shelf) put(before, after *Secret, day Day) {
 		}
 		sh.tag(n, after.Tags, terms.addCopy)
 	}
-	if retagged || before.Description != after.Description {
+	switch {
+	case known != nil:
+		b.marks[i] = *known
+	case retagged || before.Description != after.Description:
 		b.marks[i] = marksOf(after)
 	}
 }

@@ -22,8 +22,8 @@ type candidates struct {
 	count int // of the set
 	all   int // secrets in the scope
 	work  int // that it took
-	// loose says that there is more to decide than the catalogue knows, so that most of the
-	// candidates may come to nothing.
+	// loose says that there is more to decide than the catalogue knows, or was asked, so that
+	// most of the candidates may come to nothing.
 	loose bool
 }
 
@@ -35,7 +35,13 @@ const (
 	chunkNumbers = 1 << 15
 	// maxPortion bounds how many candidates are sorted at a time.
 	maxPortion = 1 << 14
+	// textWork is what a text of the catalogue costs that a prefix selects.
+	textWork = 6
 )
+
+// spent says that the catalogue has been asked enough for one page. What is left of the
+// filters is then up to the records.
+func (c *candidates) spent(more int) bool { return c.work+more > 2*c.q.work }
 
 // candidates asks the catalogue. nil says that it cannot tell.
 func (s *Service) candidates(v *store.Snap, q *secretQuery, o order) *candidates {
@@ -88,7 +94,8 @@ func (c *candidates) eachBlock(keep func(b *block, word uint64) uint64) {
 			if c.q.descending {
 				w = len(c.set) - 1 - w
 			}
-			if c.set[w] != 0 {
+			// Without those that have gone since: they stand nowhere.
+			if c.set[w] &= c.shelf.used[w]; c.set[w] != 0 {
 				c.set[w] = keep(&c.shelf.blocks[w], c.set[w])
 			}
 		}
@@ -97,6 +104,9 @@ func (c *candidates) eachBlock(keep func(b *block, word uint64) uint64) {
 }
 
 func (c *candidates) narrowByPrefix(part *filterPart) {
+	if c.set.count() == 0 {
+		return
+	}
 	var texts func(*shelf) terms
 	switch part.key {
 	case "name":
@@ -113,22 +123,41 @@ func (c *candidates) narrowByPrefix(part *filterPart) {
 	default:
 		return
 	}
+	// Without all that a plain value selects, nothing can be ruled out. What negated ones
+	// select is, as far as it is known.
 	if len(part.plain) > 0 {
-		c.set.and(c.beginning(texts, part.plain))
+		if set, whole := c.beginning(texts, part.plain); whole {
+			c.set.and(set)
+		}
 	}
 	if len(part.negated) > 0 {
-		c.set.andNot(c.beginning(texts, part.negated))
+		set, _ := c.beginning(texts, part.negated)
+		c.set.andNot(set)
 	}
 }
 
-// beginning returns the secrets that have a text with one of the prefixes.
-func (c *candidates) beginning(texts func(*shelf) terms, prefixes []filterValue) numberSet {
-	out := make(numberSet, len(c.set))
-	for i := range prefixes {
-		prefix := prefixes[i].text
+// beginning returns the secrets that have a text with one of the prefixes. whole is false
+// if finding all of them would have taken too long.
+func (c *candidates) beginning(texts func(*shelf) terms, values []filterValue) (out numberSet, whole bool) {
+	out = make(numberSet, len(c.set))
+	prefixes := make([]string, len(values))
+	for i := range values {
+		prefixes[i] = values[i].text
+	}
+	slices.Sort(prefixes)
+	passed := "" // the last one that was not within another
+	for i, prefix := range prefixes {
+		if i > 0 && strings.HasPrefix(prefix, passed) {
+			continue
+		}
+		passed = prefix
 		for from, more := prefix, c.shelf != nil; more; {
+			if c.spent(0) {
+				c.loose = true
+				return out, false
+			}
 			more = false
-			taken := 0
+			taken, visited := 0, 0
 			c.s.catalog.mu.RLock()
 			texts(c.shelf).numbers.Ascend(from, func(text string, p posting) bool {
 				if !strings.HasPrefix(text, prefix) {
@@ -138,14 +167,15 @@ func (c *candidates) beginning(texts func(*shelf) terms, prefixes []filterValue)
 					from, more = text, true
 					return false
 				}
+				visited++
 				taken += out.addAll(p)
 				return true
 			})
 			c.s.catalog.mu.RUnlock()
-			c.work += taken / 4
+			c.work += visited*textWork + taken/4
 		}
 	}
-	return out
+	return out, true
 }
 
 func (c *candidates) narrowByWords(part *filterPart) {
@@ -161,6 +191,9 @@ func (c *candidates) narrowByWords(part *filterPart) {
 		if len(part.plain[i].words.words) > 0 { // else it finds nothing
 			sought = append(sought, part.plain[i].words.marks())
 		}
+	}
+	if c.spent(c.set.count() * len(sought)) {
+		return
 	}
 	c.narrow(func(b *block, i int) bool {
 		for j := range sought {

@@ -79,7 +79,8 @@ func (p *pager) fill(o order, after string) {
 		p.walkOn(o, at)
 		return
 	}
-	p.work += found.work
+	// However much that was, half of the page's work is left for looking at secrets.
+	p.work += min(found.work, p.q.work/2)
 	if found.loose && found.count > found.all/8 {
 		// Sorting portions of them until one has enough that are kept would take longer.
 		p.walkOn(o, at)

@@ -30,6 +30,7 @@ const (
 // Above the client nothing knows which of the two it is, except by s.embedded.
 func (s *Store) connect(ctx context.Context) error {
 	if len(s.cfg.Endpoints) > 0 {
+		s.joiner.most = maxFlyingOutside
 		return s.dial(ctx)
 	}
 	if err := s.startMember(ctx); err != nil {

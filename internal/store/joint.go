@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,11 +23,15 @@ import (
 // are those that came while maxFlying were under way.
 const (
 	maxFlying = 2
+	// An etcd outside is several members, of which one that is cut off keeps what it was
+	// sent for seconds. The others must not wait for that.
+	maxFlyingOutside = 32
 	// A joint transaction of this many, with at most maxJoinOps comparisons or writes
 	// each, is within maxTxnOps, which etcd counts along each branch.
-	maxJoin      = 64
-	maxJoinOps   = 32
-	maxJoinBytes = maxRequestBytes / 3
+	maxJoin    = 64
+	maxJoinOps = 32
+	// etcd bounds its log in memory and on disk by entries, not by their size.
+	maxJoinBytes = 128 << 10
 )
 
 // joiner is where transactions of this process wait for each other.
@@ -34,7 +39,11 @@ type joiner struct {
 	mu     sync.Mutex
 	queue  []*ticket // guarded by mu; in the order they came
 	flying int       // guarded by mu; tickets that lead and have not landed
+	most   int       // of flying; 0 is maxFlying
 }
+
+// fullLocked says that nothing else can be sent now. The caller holds mu.
+func (j *joiner) fullLocked() bool { return j.flying >= cmp.Or(j.most, maxFlying) }
 
 // ticket is a transaction on its way.
 type ticket struct {
@@ -56,7 +65,7 @@ func (s *Store) join(ctx context.Context, p *prepared) (*clientv3.TxnResponse, e
 	t := &ticket{p: p}
 	j.mu.Lock()
 	j.queue = append(j.queue, t)
-	if j.flying < maxFlying {
+	if !j.fullLocked() {
 		j.flying++
 		t.lead = true
 	} else {
@@ -70,11 +79,10 @@ func (s *Store) join(ctx context.Context, p *prepared) (*clientv3.TxnResponse, e
 		if !t.lead {
 			return t.resp, t.err
 		}
-		// The time of ctx may be over for the most part.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(s.life, commitTimeout)
-		defer cancel()
 	}
+	// The time of ctx may be over for the most part, and others go along.
+	ctx, cancel := context.WithTimeout(s.life, commitTimeout)
+	defer cancel()
 	all := j.take(t)
 	s.sendJoint(ctx, all)
 	j.land(all)
@@ -135,7 +143,7 @@ func (j *joiner) land(all []*ticket) {
 
 // handOnLocked has the first of the queue send it if another one may fly.
 func (j *joiner) handOnLocked() {
-	if len(j.queue) > 0 && j.flying < maxFlying && !j.queue[0].lead {
+	if len(j.queue) > 0 && !j.fullLocked() && !j.queue[0].lead {
 		j.flying++
 		j.queue[0].lead = true
 		close(j.queue[0].turn)

@@ -295,7 +295,10 @@ func (s *Store) commitKeyring(was keyringAt, rootValue, ringValue []byte) (rev i
 			}
 			return 0, fmt.Errorf("%w: another node changed the keyring", ErrConflict)
 		case !lost && (definite(err) || errors.Is(err, rpctypes.ErrNoSpace)):
-			// A keyring for which there was space after all comes with the watch.
+			if ringValue != nil && errors.Is(err, rpctypes.ErrNoSpace) {
+				// It may be there for all that. Nothing is sealed until that was looked up.
+				s.ring.suspect(err)
+			}
 			return 0, fmt.Errorf("%w: write keyring: %w", ErrUnavailable, err)
 		}
 		lost = true

@@ -132,7 +132,9 @@ func (s *Store) resolve(p *prepared, cause error) (rev int64, committed bool, er
 // space for it. It says so of those that it refuses, and also, having applied it, of one
 // that crosses the quota on its way from the first check to the second. Either way it is
 // done with the transaction, so that a read of the effect's key tells.
-func (s *Store) lookUp(ctx context.Context, p *prepared, cause error) (rev int64, committed bool, err error) {
+func (s *Store) lookUp(p *prepared, cause error) (rev int64, committed bool, err error) {
+	ctx, cancel := context.WithTimeout(s.life, commitTimeout)
+	defer cancel()
 	resp, err := s.client.Get(ctx, p.key)
 	if err != nil {
 		return s.resolve(p, err)

@@ -193,7 +193,7 @@ func (s *Store) transmitGated(ctx context.Context, p *prepared) (resp *clientv3.
 	// From here on the records may or may not be written. Both settle the sequence number
 	// in either case.
 	if errors.Is(err, rpctypes.ErrNoSpace) {
-		rev, committed, err = s.lookUp(ctx, p, err)
+		rev, committed, err = s.lookUp(p, err)
 	} else {
 		rev, committed, err = s.resolve(p, err)
 	}
