@@ -8,10 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -261,38 +259,3 @@ func processTime(tb testing.TB) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-// TestHotPathAllocs holds what calls may allocate: a change that costs allocations in
-// the hot path should be one that somebody meant.
-func TestHotPathAllocs(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector has pools forget things at random")
-	}
-	h := newHotPath(t)
-	for _, o := range hotOperations {
-		t.Run(o.name, func(t *testing.T) {
-			const rounds, runs = 6, 50
-			requests := make([]*hotRequest, rounds*(runs+1))
-			for i := range requests {
-				operation, in := o.in(i)
-				requests[i] = h.sign(t, operation, in)
-			}
-			c, i := newCaller(), 0
-			// What happens beside the calls only adds to a round.
-			got := math.Inf(1)
-			for range rounds {
-				got = min(got, testing.AllocsPerRun(runs, func() {
-					c.send(t, h, requests[i])
-					i++
-				}))
-			}
-			t.Logf("%.0f allocations", got)
-			if got > o.allocations {
-				t.Errorf("%s makes %.0f allocations, want at most %.0f:\n%s", o.name, got, o.allocations, strings.TrimSpace(hotHint))
-			}
-		})
-	}
-}
-
-const hotHint = `
-go test ./internal/app -run '^$' -bench HotPath -memprofile mem.out -memprofilerate 1; go tool pprof -sample_index=alloc_objects -top mem.out`

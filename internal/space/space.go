@@ -173,7 +173,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(stepEvery)
 	defer tick.Stop()
 	for {
-		w.logOnce(w.Step(ctx, time.Now()))
+		err := w.Step(ctx, time.Now())
+		if ctx.Err() != nil {
+			return nil // a step that the stop interrupted has nothing to tell
+		}
+		w.logOnce(err)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -1,6 +1,0 @@
-//go:build race
-
-package app_test
-
-// raceEnabled says whether the race detector is on.
-const raceEnabled = true
