@@ -205,7 +205,7 @@ func TestKillDuringBackupAndRestore(t *testing.T) {
 		}
 	}
 	r := start(t, nil, "dev", "--data-dir", other, "--listen", "127.0.0.1:0")
-	sm = patient(r.url, "test", "test")
+	sm = client(r.url, "test", "test")
 	for i, c := range counters {
 		got, err := sm.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &c.name})
 		if err != nil {

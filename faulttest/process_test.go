@@ -9,6 +9,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,19 +144,26 @@ func (p *process) alive() bool {
 // client does not retry: an error is what the server answered.
 func client(url, key, secret string) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
-		BaseEndpoint: aws.String(url), Region: "us-east-1",
+		BaseEndpoint: aws.String(url), Region: "us-east-1", HTTPClient: inOnePiece{},
 		Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
 		Retryer:     aws.NopRetryer{},
 	})
 }
 
-// patient is a client that repeats calls as the SDK does by default. Large answers need
-// it: the SDK takes its request body back when the head of the answer arrives, and
-// net/http, if it was not quite done with the body, then closes the connection.
-func patient(url, key, secret string) *secretsmanager.Client {
-	options := client(url, key, secret).Options()
-	options.Retryer = nil
-	return secretsmanager.New(options)
+// inOnePiece is the HTTP client of an SDK, and sends what net/http knows to be in memory.
+// A body of the SDK's own type leaves after the header, and the SDK takes it back as soon
+// as the head of the answer is there: if net/http was not quite done with it then, it
+// closes the connection, and an answer of more than its buffer cannot be read.
+type inOnePiece struct{}
+
+func (inOnePiece) Do(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return http.DefaultClient.Do(r)
 }
 
 // fsck requires that the data of a stopped server has no problems, and that its audit
