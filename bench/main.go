@@ -56,7 +56,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often everything is measured, in turns")
 	flag.DurationVar(&o.length, "length", time.Second, "length of one measurement")
 	flag.IntVar(&o.secrets, "secrets", 1000, "secrets that are read")
-	flag.StringVar(&o.only, "only", "", "measure the rows that this regular expression matches")
+	flag.StringVar(&o.only, "only", "", "measure the rows that this regular expression matches; with -scale, parts: restarts, reads, lists, fsck")
 	flag.StringVar(&o.beside, "beside", "", "measure arca beside those that this regular expression matches")
 	flag.BoolVar(&o.quick, "quick", false, "three rounds of 0.4 s, for a first look")
 	flag.StringVar(&o.record, "record", "", "write what was found to this file")

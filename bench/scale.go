@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +38,9 @@ func scale(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if only, err := regexp.Compile(o.only); err != nil || !slices.ContainsFunc(scaleParts, only.MatchString) {
+		return fmt.Errorf("-only wants a regular expression for %s", strings.Join(scaleParts, ", "))
+	}
 	var homes []scaleHome
 	for _, n := range sizes {
 		h := scaleHome{dir: filepath.Join(o.scaleDir, strconv.Itoa(n)), size: n}
@@ -53,7 +58,7 @@ func scale(ctx context.Context, o options) error {
 		runs = append(runs, run)
 		fmt.Print(run)
 	}
-	if o.doc != "" && len(runs) > 0 {
+	if o.doc != "" && o.only == "" && len(runs) > 0 {
 		return writeScaleDoc(ctx, o.doc, runs)
 	}
 	return nil
@@ -61,16 +66,22 @@ func scale(ctx context.Context, o options) error {
 
 func (h scaleHome) measure(ctx context.Context, o options, base scaleHome) (run *scaleRun, err error) {
 	run = &scaleRun{size: h.size, base: base.size, connections: o.connections}
-	if err := h.measureRestarts(ctx, o, run); err != nil {
-		return nil, err
+	if o.part("restarts") {
+		if err := h.measureRestarts(ctx, o, run); err != nil {
+			return nil, err
+		}
 	}
-	if err := h.measureBeside(ctx, o, base, run); err != nil {
-		return nil, err
+	if o.part("reads") || o.part("lists") {
+		if err := h.measureBeside(ctx, o, base, run); err != nil {
+			return nil, err
+		}
 	}
 	if run.disk, err = h.disk(); err != nil {
 		return nil, err
 	}
-	run.fsck, err = h.fsck(ctx, o)
+	if o.part("fsck") {
+		run.fsck, err = h.fsck(ctx, o)
+	}
 	return run, err
 }
 
@@ -90,11 +101,15 @@ func (h scaleHome) measureBeside(ctx context.Context, o options, base scaleHome,
 		}
 	}
 	watched := servers[1].watchMemory()
-	if run.reads, err = measureReads(ctx, o, servers); err != nil {
-		return err
+	if o.part("reads") {
+		if run.reads, err = measureReads(ctx, o, servers); err != nil {
+			return err
+		}
 	}
-	if run.lists, err = measureLists(ctx, o, servers); err != nil {
-		return err
+	if o.part("lists") {
+		if run.lists, err = measureLists(ctx, o, servers); err != nil {
+			return err
+		}
 	}
 	run.memory[1].highest = watched()
 	for i, s := range servers {
@@ -165,6 +180,12 @@ func (s *scaleServer) watchMemory() (highest func() int64) {
 	}()
 	return func() int64 { close(done); return <-most }
 }
+
+// scaleParts are what -only may choose of -scale.
+var scaleParts = []string{"restarts", "reads", "lists", "fsck"}
+
+// part says whether a part of -scale is to be measured. -only is known to be well-formed.
+func (o *options) part(name string) bool { return regexp.MustCompile(o.only).MatchString(name) }
 
 // do makes a call whose answer is of no interest.
 func (c caller) do(s service, operation string, in any) error {

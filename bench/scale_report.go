@@ -71,11 +71,9 @@ func (r *scaleRun) String() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("### %s secrets beside %s\n", thousands(r.size), thousands(r.base))
 	line("| | measured | aim | |\n|---|---:|---:|---|")
-	reads := readRatio(&r.reads[1], &r.reads[0])
-	line("| reads/s, uniformly over all, %d connections | %.0f and %.0f: %.2f | %.2f | %s |", r.connections, r.reads[1].median(), r.reads[0].median(), reads, aimReads, verdict(reads >= aimReads))
-	line("| p50 and p99 of them | %.2f and %.2f ms (%.2f and %.2f ms) | | |", ms(quantile(r.reads[1].times, 0.5)), ms(quantile(r.reads[1].times, 0.99)),
-		ms(quantile(r.reads[0].times, 0.5)), ms(quantile(r.reads[0].times, 0.99)))
-	line("| processor time of a read | %v (%v) | | |", r.reads[1].cpuPerRequest(), r.reads[0].cpuPerRequest())
+	if len(r.reads[0].rates) > 0 {
+		r.reportReads(line)
+	}
 	missed, worst := 0, 0.0
 	var longest time.Duration
 	for _, l := range r.lists {
@@ -88,24 +86,38 @@ func (r *scaleRun) String() string {
 			worst = max(worst, l.ratio())
 		}
 	}
-	line("| lists: largest ratio of p50 | %.2f | %.0f | %s |", worst, aimPages, verdict(worst <= aimPages))
-	line("| filters that match nothing: longest p50 of a whole list | %.1f ms | %v | %s |", ms(longest), aimNothing, verdict(longest <= aimNothing))
-	line("| anonymous memory, quiet after the start | %s (%s) | %.0f GB, better %.0f | %s |", gigabytes(r.memory[1].started), gigabytes(r.memory[0].started), aimMemory/1e9, dreamMemory/1e9, verdict(r.memory[1].started <= aimMemory))
-	line("| … quiet after all reads and lists | %s (%s) | %.0f GB | %s |", gigabytes(r.memory[1].worked), gigabytes(r.memory[0].worked), aimMemory/1e9, verdict(r.memory[1].worked <= aimMemory))
-	line("| … the most meanwhile | %s | %.0f GB | %s |", gigabytes(r.memory[1].highest), aimMemory/1e9, verdict(r.memory[1].highest <= aimMemory))
+	if len(r.lists) > 0 {
+		line("| lists: largest ratio of p50 | %.2f | %.0f | %s |", worst, aimPages, verdict(worst <= aimPages))
+		line("| filters that match nothing: longest p50 of a whole list | %.1f ms | %v | %s |", ms(longest), aimNothing, verdict(longest <= aimNothing))
+	}
+	if r.memory[1].started > 0 {
+		line("| anonymous memory, quiet after the start | %s (%s) | %.0f GB, better %.0f | %s |", gigabytes(r.memory[1].started), gigabytes(r.memory[0].started), aimMemory/1e9, dreamMemory/1e9, verdict(r.memory[1].started <= aimMemory))
+		line("| … quiet after all reads and lists | %s (%s) | %.0f GB | %s |", gigabytes(r.memory[1].worked), gigabytes(r.memory[0].worked), aimMemory/1e9, verdict(r.memory[1].worked <= aimMemory))
+		line("| … the most meanwhile | %s | %.0f GB | %s |", gigabytes(r.memory[1].highest), aimMemory/1e9, verdict(r.memory[1].highest <= aimMemory))
+	}
 	for _, again := range []struct {
 		after string
 		all   []comeback
 	}{{"SIGTERM", r.stopped}, {"SIGKILL under writes", r.killed}} {
+		if len(again.all) == 0 {
+			continue
+		}
 		read := middleOf(again.all, func(c comeback) time.Duration { return c.read })
 		ready := middleOf(again.all, func(c comeback) time.Duration { return max(c.ready, c.list) })
 		line("| after %s: reads by name | %s | %v | %s |", again.after, inSeconds(read), aimFirstRead, verdict(read <= aimFirstRead))
 		line("| … ready, lists included | %s | %v | %s |", inSeconds(ready), aimReady, verdict(ready <= aimReady))
 		line("| … processor time until then | %s | | |", inSeconds(middleOf(again.all, func(c comeback) time.Duration { return c.cpu })))
 	}
-	line("| time to stop | %s | | |", inSeconds(middleOf(r.stopped, func(c comeback) time.Duration { return c.stop })))
-	line("| `arca fsck` | %s | | |", inSeconds(r.fsck))
+	if len(r.stopped) > 0 {
+		line("| time to stop | %s | | |", inSeconds(middleOf(r.stopped, func(c comeback) time.Duration { return c.stop })))
+	}
+	if r.fsck > 0 {
+		line("| `arca fsck` | %s | | |", inSeconds(r.fsck))
+	}
 	line("| on disk: database, all data, audit log | %s, %s, %s | | |", gigabytes(r.disk.database), gigabytes(r.disk.data), gigabytes(r.disk.audit))
+	if len(r.lists) == 0 {
+		return b.String()
+	}
 	line("\n%d of %d lists miss their aim:\n", missed, len(r.lists))
 	line("| list | p50 at %s | p50 at %s | ratio | of CPU | p99 at %s | secrets, requests | |\n|---|---:|---:|---:|---:|---:|---:|---|", thousands(r.base), thousands(r.size), thousands(r.size))
 	for _, l := range r.lists {
@@ -117,6 +129,14 @@ func (r *scaleRun) String() string {
 			ms(quantile(l.times[1], 0.99)), l.found[1], l.pages[1], verdict(l.met()))
 	}
 	return b.String()
+}
+
+func (r *scaleRun) reportReads(line func(format string, args ...any)) {
+	reads := readRatio(&r.reads[1], &r.reads[0])
+	line("| reads/s, uniformly over all, %d connections | %.0f and %.0f: %.2f | %.2f | %s |", r.connections, r.reads[1].median(), r.reads[0].median(), reads, aimReads, verdict(reads >= aimReads))
+	line("| p50 and p99 of them | %.2f and %.2f ms (%.2f and %.2f ms) | | |", ms(quantile(r.reads[1].times, 0.5)), ms(quantile(r.reads[1].times, 0.99)),
+		ms(quantile(r.reads[0].times, 0.5)), ms(quantile(r.reads[0].times, 0.99)))
+	line("| processor time of a read | %v (%v) | | |", r.reads[1].cpuPerRequest(), r.reads[0].cpuPerRequest())
 }
 
 // readRatio is the median over rounds of the ratio within a round, so that a slow moment

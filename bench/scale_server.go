@@ -141,6 +141,9 @@ const quietFor = 5 * time.Second
 // quiet has the garbage collected and returns the anonymous memory that is left after a
 // time in which nothing is asked of the server.
 func (s *scaleServer) quiet() (int64, error) {
+	if err := s.rest(); err != nil {
+		return 0, err
+	}
 	for range 2 { // the second frees what the first has finalized
 		if _, err := fetchOps(s.at.ops, "/debug/pprof/heap?gc=1"); err != nil {
 			return 0, err
@@ -148,6 +151,29 @@ func (s *scaleServer) quiet() (int64, error) {
 	}
 	time.Sleep(quietFor)
 	return s.proc.anonymous()
+}
+
+// rest waits until the server does next to nothing: after a start it works on in the
+// background for a while.
+func (s *scaleServer) rest() error {
+	const look, mostWait = 2 * time.Second, 4 * time.Minute
+	for end := time.Now().Add(mostWait); ; {
+		before, err := s.proc.running()
+		if err != nil {
+			return err
+		}
+		time.Sleep(look)
+		after, err := s.proc.running()
+		if err != nil {
+			return err
+		}
+		if after-before < look/10 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the server of %s is still at work %v after its start: %v of processor time in %v", s.home.dir, mostWait, after-before, look)
+		}
+	}
 }
 
 func fetchOps(ops, path string) ([]byte, error) {

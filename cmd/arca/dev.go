@@ -36,6 +36,7 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "test".`,
 					return err
 				}
 			}
+			go tuneGC(cmd.Context(), env.getenv)
 			d, err := app.OpenDev(cmd.Context(), dc, log)
 			if err != nil {
 				return err
@@ -49,7 +50,7 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "test".`,
 				}()
 			}
 			raiseProcs(env.getenv)
-			go tuneGC(cmd.Context(), env.getenv)
+			go returnMemory()
 			return d.Run(cmd.Context())
 		},
 	}

@@ -55,6 +55,7 @@ A root key that cannot be reached yet, in a KMS or a token, is waited for
 				return nil
 			}
 			thisBuild().log(log)
+			go tuneGC(cmd.Context(), env.getenv)
 			a, err := app.OpenServer(cmd.Context(), cfg, given, log)
 			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
 				log.Info("stopped before the start was complete", "reason", err.Error())
@@ -77,7 +78,7 @@ A root key that cannot be reached yet, in a KMS or a token, is waited for
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 			}()
 			raiseProcs(env.getenv)
-			go tuneGC(cmd.Context(), env.getenv)
+			go returnMemory()
 			return a.Run(cmd.Context())
 		},
 	}

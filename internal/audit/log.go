@@ -39,7 +39,7 @@ const (
 	// room waits; this is the back pressure on everything above.
 	maxBatchBytes = 4 << 20
 	// keepBufferBytes: a batch buffer that grew beyond this is not kept for reuse.
-	keepBufferBytes = 1 << 20
+	keepBufferBytes = maxBatchBytes + maxBatchBytes/4
 
 	defaultMaxSegmentBytes = 128 << 20
 

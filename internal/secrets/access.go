@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 
 	"arca/internal/store"
@@ -54,8 +55,12 @@ func (l *accessLog) note(sec *Secret, versionID string, day Day) {
 		l.versions++
 	}
 	if a == nil {
-		a = &LastAccess{UID: sec.UID, Account: sec.Account, Region: sec.Region, Versions: make(map[string]Day, 1)}
+		// Copies: the record's texts are part of something larger.
+		a = &LastAccess{UID: sec.UID, Account: strings.Clone(sec.Account), Region: strings.Clone(sec.Region), Versions: make(map[string]Day, 1)}
 		l.seen[sec.UID] = a
+	}
+	if a.Versions[versionID] == 0 {
+		versionID = strings.Clone(versionID)
 	}
 	a.Versions[versionID] = max(a.Versions[versionID], day)
 	a.Day = max(a.Day, day)
@@ -155,7 +160,7 @@ func (a *LastAccess) dropMissing(sec *Secret) {
 // stored; 0 when it never was.
 func (s *Service) lastDay(v *store.Snap, sec *Secret) Day {
 	day := s.seen.lastDay(sec.UID)
-	if stored, ok := s.access.Get(v, accessKey(sec)); ok {
+	if stored, ok := s.access.Peek(v, accessKey(sec)); ok {
 		day = max(day, stored.Day)
 	}
 	return day
@@ -164,7 +169,7 @@ func (s *Service) lastDay(v *store.Snap, sec *Secret) Day {
 // accessDays is when the versions of a secret were last read, likewise. The map is
 // shared and must not be changed.
 func (s *Service) accessDays(v *store.Snap, sec *Secret) map[string]Day {
-	stored, ok := s.access.Get(v, accessKey(sec))
+	stored, ok := s.access.Peek(v, accessKey(sec))
 	seen, pending := s.seen.of(sec.UID)
 	switch {
 	case ok && pending:

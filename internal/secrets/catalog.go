@@ -215,10 +215,12 @@ const fillBatch = 32
 // FillCatalog fills what lists find filtered secrets by, if it has yet to be filled: after
 // the store was opened, and when it had to be read anew. Lists are right without, but
 // slower where a filter keeps few of many secrets. Every node does it for itself; it takes
-// some seconds for half a million secrets.
+// some seconds for half a million secrets. Then, and whenever it is called again, it brings
+// up to date the orders in which the catalogue is passed over.
 func (s *Service) FillCatalog(ctx context.Context) error {
 	if s.catalog.answers() {
-		return nil
+		s.catalog.rankAnew(ctx)
+		return ctx.Err()
 	}
 	from := s.catalog.begin()
 	return s.store.View(ctx, func(v *store.Snap) error {
@@ -226,6 +228,7 @@ func (s *Service) FillCatalog(ctx context.Context) error {
 			return nil // what was told of has yet to be shown; next time
 		}
 		if s.fillFrom(v, func() bool { return ctx.Err() == nil }) {
+			s.catalog.rankAnew(ctx) // without rankings, lists would sort all candidates
 			s.catalog.end()
 		}
 		return ctx.Err()
@@ -238,7 +241,7 @@ func (s *Service) fillFrom(v *store.Snap, goOn func() bool) bool {
 	more := true
 	s.secrets.Ascend(v, indexCreated, "", func(_ string, sec *Secret) bool {
 		f := filled{sec: sec, marks: marksOf(sec)} // which take the longest, and nobody waits
-		if a, ok := s.access.Get(v, accessKey(sec)); ok {
+		if a, ok := s.access.Peek(v, accessKey(sec)); ok {
 			f.day = a.Day
 		}
 		if batch = append(batch, f); len(batch) == fillBatch {

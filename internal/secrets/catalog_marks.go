@@ -114,3 +114,13 @@ func (m *marks) has(o *marks) bool {
 	}
 	return true
 }
+
+// hasAny reports whether it has all of one of several.
+func (m *marks) hasAny(some []marks) bool {
+	for i := range some {
+		if m.has(&some[i]) {
+			return true
+		}
+	}
+	return false
+}

@@ -23,6 +23,8 @@ type shelf struct {
 	used, scheduled, read numberSet
 
 	names, tagKeys, tagValues terms
+
+	ranks rankings
 }
 
 // block holds the rest of what is known of 64 numbers, as many as a word of a numberSet
@@ -70,7 +72,14 @@ func (sh *shelf) put(before, after *Secret, day Day, known *marks) {
 		sh.names.add(b.names[i], n)
 		sh.used.set(n, true)
 		sh.setDayAt(n, day)
+		sh.ranks.moveAll(n)
 		before = nil
+	}
+	if b.created[i] != after.Created {
+		sh.ranks.move(rankCreated, n)
+	}
+	if b.changed[i] != after.Changed {
+		sh.ranks.move(rankChanged, n)
 	}
 	b.created[i], b.changed[i] = after.Created, after.Changed
 	b.first, b.last = min(b.first, after.Created), max(b.last, after.Created)
@@ -118,6 +127,7 @@ func (sh *shelf) remove(sec *Secret) {
 	sh.used.set(n, false)
 	sh.scheduled.set(n, false)
 	sh.read.set(n, false)
+	sh.ranks.moveAll(n)
 	delete(sh.numbers, sec.UID)
 	sh.free = append(sh.free, n)
 	sh.count--
@@ -132,6 +142,9 @@ func (sh *shelf) setDay(uid UID, day Day) {
 
 func (sh *shelf) setDayAt(n uint32, day Day) {
 	b, i := sh.at(n)
+	if b.days[i] != day {
+		sh.ranks.move(rankDay, n)
+	}
 	b.days[i] = day
 	sh.read.set(n, day != 0)
 }

@@ -132,8 +132,11 @@ func TestCatalogAgreesWithSnapshot(t *testing.T) {
 			}
 			filled = true
 		}
+		if filled && rapid.IntRange(0, 2).Draw(rt, "rank") == 0 {
+			sh.svc.RankAround(shelfScope, func() { change(rt) })
+		}
 		q := secrets.Query{
-			Scope: shelfScope, Look: rapid.SampledFrom([]int{1, 300}).Draw(rt, "look"),
+			Scope: shelfScope, Look: rapid.SampledFrom([]int{0, 1, 300}).Draw(rt, "look"), Few: rapid.SampledFrom([]int{0, 1, 2}).Draw(rt, "few"),
 			SortBy:     rapid.SampledFrom([]string{"name", "created-date", "last-changed-date", "last-accessed-date"}).Draw(rt, "sort by"),
 			Descending: rapid.Bool().Draw(rt, "descending"), Planned: rapid.Bool().Draw(rt, "planned"),
 			Work: rapid.SampledFrom([]int{0, 3000}).Draw(rt, "work"), Gather: rapid.SampledFrom([]int{0, 1000}).Draw(rt, "gather"),
@@ -166,6 +169,9 @@ func TestCatalogAgreesWithSnapshot(t *testing.T) {
 			}
 			var got []string
 			for after := ""; ; {
+				if filled && rapid.IntRange(0, 9).Draw(rt, "rank between") == 0 {
+					sh.svc.RankAround(shelfScope, func() { change(rt) })
+				}
 				page, next, err := sh.svc.Page(v, q, after, limit)
 				if err != nil {
 					return err
@@ -353,7 +359,8 @@ func TestCatalogBesideWriters(t *testing.T) {
 	})
 	for range 30 {
 		for _, sortBy := range []string{"name", "created-date", "last-accessed-date"} {
-			q := secrets.Query{Scope: shelfScope, SortBy: sortBy, Look: 1, Filters: []smapi.Filter{filterOf("tag-key", "kept"), filterOf("tag-value", "2")}}
+			sh.svc.RankAround(shelfScope, func() {})
+			q := secrets.Query{Scope: shelfScope, SortBy: sortBy, Look: 1, Few: 1, Filters: []smapi.Filter{filterOf("tag-key", "kept"), filterOf("tag-value", "2")}}
 			names, _ := sh.pages(t, q, 7, func() {})
 			slices.Sort(names)
 			if len(names) != 100 || len(slices.Compact(names)) != 100 {

@@ -42,7 +42,7 @@ type Query struct {
 	Planned      bool
 	See          func(sec *Secret) (bool, error)
 	Work, Gather int
-	Look         int // 0: as ever
+	Look, Few    int // 0: as ever
 }
 
 // Page answers one page of a query and where the next begins.
@@ -57,6 +57,9 @@ func (s *Service) Page(v *store.Snap, q Query, after string, limit int) (page []
 	}
 	if q.Look > 0 {
 		sq.look = q.Look
+	}
+	if q.Few > 0 {
+		sq.few = q.Few
 	}
 	sq.gather, sq.see = q.Gather, q.See
 	p := s.page(v, &sq, after, limit)

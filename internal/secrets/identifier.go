@@ -129,13 +129,8 @@ func (s *Service) byName(v *store.Snap, scope, name string) *Secret {
 }
 
 // byNameKey looks a secret up by its key in the index of names; nil when there is none.
-func (s *Service) byNameKey(v *store.Snap, want string) (found *Secret) {
-	s.secrets.Ascend(v, indexName, want, func(key string, r *Secret) bool {
-		if key == want {
-			found = r
-		}
-		return false
-	})
+func (s *Service) byNameKey(v *store.Snap, key string) *Secret {
+	found, _ := s.secrets.Find(v, indexName, key)
 	return found
 }
 

@@ -22,9 +22,16 @@ type candidates struct {
 	count int // of the set
 	all   int // secrets in the scope
 	work  int // that it took
-	// loose says that there is more to decide than the catalogue knows, or was asked, so that
-	// most of the candidates may come to nothing.
-	loose bool
+
+	// sought are the marks of which a candidate has one of each, if the set has yet to be
+	// narrowed to those; tested is how many were tested one by one.
+	sought [][]marks
+	tested int
+
+	// The order asked for and that of names, nil if the catalogue has yet to sort them, and
+	// what stands elsewhere by now, nil for nothing. restless is what of the set does.
+	ranking, names                *ranking
+	moved, movedOfNames, restless numberSet
 }
 
 const (
@@ -33,10 +40,17 @@ const (
 	// what is taken from the tags at a time.
 	chunkBlocks  = 128
 	chunkNumbers = 1 << 15
-	// maxPortion bounds how many candidates are sorted at a time.
-	maxPortion = 1 << 14
-	// textWork is what a text of the catalogue costs that a prefix selects.
-	textWork = 6
+	// textWork is what a text of the catalogue costs that a prefix selects, testWork what a
+	// candidate costs whose marks are tested.
+	textWork, testWork = 6, 6
+	// fewCandidates are sorted more quickly than met on the way through all secrets. A multiple
+	// of that is tested for marks at once, which takes well below a millisecond. Of more, those
+	// that come first are tested one by one, up to another multiple: where few have the marks,
+	// to test all in the order in which they lie in memory is quicker.
+	fewCandidates       = 512
+	fewMarks, mostTests = 16, 32
+	// edgeNumbers is how many names are compared at a time.
+	edgeNumbers = 1 << 10
 )
 
 // spent says that the catalogue has been asked enough for one page. What is left of the
@@ -45,7 +59,7 @@ func (c *candidates) spent(more int) bool { return c.work+more > 2*c.q.work }
 
 // candidates asks the catalogue. nil says that it cannot tell.
 func (s *Service) candidates(v *store.Snap, q *secretQuery, o order) *candidates {
-	c := &candidates{s: s, v: v, q: q, order: o, loose: q.see != nil}
+	c := &candidates{s: s, v: v, q: q, order: o}
 	s.catalog.mu.RLock()
 	if !s.catalog.ready {
 		s.catalog.mu.RUnlock()
@@ -54,6 +68,10 @@ func (s *Service) candidates(v *store.Snap, q *secretQuery, o order) *candidates
 	if c.shelf = s.catalog.shelves[q.scope]; c.shelf != nil {
 		c.all = c.shelf.count
 		c.set = c.members()
+		c.ranking, c.moved = c.rankingNow(o.rank())
+		if slices.ContainsFunc(q.filter, func(part filterPart) bool { return part.key == "name" }) {
+			c.names, c.movedOfNames = c.rankingNow(rankName)
+		}
 	}
 	s.catalog.mu.RUnlock()
 	for i := range q.filter {
@@ -63,8 +81,32 @@ func (s *Service) candidates(v *store.Snap, q *secretQuery, o order) *candidates
 	for i := range q.filter {
 		c.narrowByWords(&q.filter[i])
 	}
-	c.count = c.set.count()
+	c.split()
 	return c
+}
+
+// rankingNow returns a ranking and what has moved since it was made. The caller holds the
+// catalogue's lock. Of what moves from now on, a list takes none from the catalogue.
+func (c *candidates) rankingNow(k rank) (*ranking, numberSet) {
+	r := c.shelf.ranks.used[k]
+	if r == nil || r.count == 0 {
+		return r, nil
+	}
+	if !r.wanted.Load() {
+		r.wanted.Store(true)
+	}
+	moved := make(numberSet, len(c.set))
+	copy(moved, r.moved)
+	return r, moved
+}
+
+// split tells candidates that stand elsewhere than they were sorted in from the others.
+func (c *candidates) split() {
+	c.count = c.set.count()
+	if c.moved != nil {
+		c.restless = slices.Clone(c.set)
+		c.restless.and(c.moved)
+	}
 }
 
 // members are the secrets that are in the order and may be listed. The caller holds the
@@ -84,19 +126,19 @@ func (c *candidates) members() numberSet {
 	return set
 }
 
-// eachBlock replaces each word of the set that is not empty by what keep makes of it. It
+// eachBlock replaces each word of a set that is not empty by what keep makes of it. It
 // goes the way of the list.
-func (c *candidates) eachBlock(keep func(b *block, word uint64) uint64) {
-	for from := 0; from < len(c.set); from += chunkBlocks {
+func (c *candidates) eachBlock(set numberSet, keep func(b *block, word uint64) uint64) {
+	for from := 0; from < len(set); from += chunkBlocks {
 		c.s.catalog.mu.RLock()
-		for w := from; w < min(from+chunkBlocks, len(c.set)); w++ {
+		for w := from; w < min(from+chunkBlocks, len(set)); w++ {
 			w := w
 			if c.q.descending {
-				w = len(c.set) - 1 - w
+				w = len(set) - 1 - w
 			}
 			// Without those that have gone since: they stand nowhere.
-			if c.set[w] &= c.shelf.used[w]; c.set[w] != 0 {
-				c.set[w] = keep(&c.shelf.blocks[w], c.set[w])
+			if set[w] &= c.shelf.used[w]; set[w] != 0 {
+				set[w] = keep(&c.shelf.blocks[w], set[w])
 			}
 		}
 		c.s.catalog.mu.RUnlock()
@@ -108,6 +150,7 @@ func (c *candidates) narrowByPrefix(part *filterPart) {
 		return
 	}
 	var texts func(*shelf) terms
+	names := part.key == "name"
 	switch part.key {
 	case "name":
 		texts = func(sh *shelf) terms { return sh.names }
@@ -126,19 +169,19 @@ func (c *candidates) narrowByPrefix(part *filterPart) {
 	// Without all that a plain value selects, nothing can be ruled out. What negated ones
 	// select is, as far as it is known.
 	if len(part.plain) > 0 {
-		if set, whole := c.beginning(texts, part.plain); whole {
+		if set, whole := c.beginning(texts, names, part.plain); whole {
 			c.set.and(set)
 		}
 	}
 	if len(part.negated) > 0 {
-		set, _ := c.beginning(texts, part.negated)
+		set, _ := c.beginning(texts, names, part.negated)
 		c.set.andNot(set)
 	}
 }
 
 // beginning returns the secrets that have a text with one of the prefixes. whole is false
 // if finding all of them would have taken too long.
-func (c *candidates) beginning(texts func(*shelf) terms, values []filterValue) (out numberSet, whole bool) {
+func (c *candidates) beginning(texts func(*shelf) terms, names bool, values []filterValue) (out numberSet, whole bool) {
 	out = make(numberSet, len(c.set))
 	prefixes := make([]string, len(values))
 	for i := range values {
@@ -153,8 +196,11 @@ func (c *candidates) beginning(texts func(*shelf) terms, values []filterValue) (
 		passed = prefix
 		for from, more := prefix, c.shelf != nil; more; {
 			if c.spent(0) {
-				c.loose = true
 				return out, false
+			}
+			if names && c.names != nil {
+				c.named(out, prefix)
+				break
 			}
 			more = false
 			taken, visited := 0, 0
@@ -178,11 +224,43 @@ func (c *candidates) beginning(texts func(*shelf) terms, values []filterValue) (
 	return out, true
 }
 
+// named adds the secrets whose names begin with a prefix. Only at the edges of their part
+// of the order of names are names looked at, which lie scattered in memory.
+func (c *candidates) named(out numberSet, prefix string) {
+	r := c.names
+	from, sureFrom, sureTo, to := r.beginning(prefix)
+	own := make(numberSet, len(out))
+	var edges []uint32
+	for at := from; at < to; at++ {
+		if at >= sureFrom && at < sureTo {
+			own.addOne(r.sorted[at])
+		} else {
+			edges = append(edges, r.sorted[at])
+		}
+	}
+	if c.movedOfNames != nil {
+		own.andNot(c.movedOfNames)
+		c.movedOfNames.each(func(n uint32) { edges = append(edges, n) })
+	}
+	for some := range slices.Chunk(edges, edgeNumbers) {
+		c.s.catalog.mu.RLock()
+		for _, n := range some {
+			if b, i := c.shelf.at(n); strings.HasPrefix(b.names[i], prefix) {
+				own.addOne(n)
+			}
+		}
+		c.s.catalog.mu.RUnlock()
+	}
+	for w := range own {
+		out[w] |= own[w]
+	}
+	c.work += (to-from)/4 + len(edges)*textWork
+}
+
 func (c *candidates) narrowByWords(part *filterPart) {
 	if part.key != "all" && part.key != "description" {
 		return
 	}
-	c.loose = true
 	if len(part.plain) == 0 {
 		return // what has all the marks of a negated value may yet not have its words
 	}
@@ -192,182 +270,44 @@ func (c *candidates) narrowByWords(part *filterPart) {
 			sought = append(sought, part.plain[i].words.marks())
 		}
 	}
-	if c.spent(c.set.count() * len(sought)) {
+	if len(sought) == 0 {
+		clear(c.set)
 		return
 	}
-	c.narrow(func(b *block, i int) bool {
-		for j := range sought {
-			if b.marks[i].has(&sought[j]) {
-				return true
-			}
-		}
-		return false
-	}, max(1, len(sought)))
+	c.sought = append(c.sought, sought)
+	if c.ranking == nil || c.set.count() <= fewMarks*c.q.few {
+		c.narrowByMarks()
+	}
 }
 
-// narrow leaves in the set what keep keeps, which is so much work for each.
-func (c *candidates) narrow(keep func(b *block, i int) bool, work int) {
-	c.eachBlock(func(b *block, word uint64) (kept uint64) {
+// narrowByMarks leaves in the set what has the marks sought, unless that would take too
+// long.
+func (c *candidates) narrowByMarks() {
+	each := 0
+	for _, some := range c.sought {
+		each += len(some)
+	}
+	if c.spent(c.set.count() * each) {
+		return
+	}
+	c.eachBlock(c.set, func(b *block, word uint64) (kept uint64) {
 		for rest := word; rest != 0; rest &= rest - 1 {
-			if i := bits.TrailingZeros64(rest); keep(b, i) {
+			if i := bits.TrailingZeros64(rest); c.marked(b, i) {
 				kept |= 1 << i
 			}
-			c.work += work
+			c.work += each
 		}
 		return kept
 	})
+	c.sought = nil
 }
 
-// candidate is a secret that the catalogue has at a place.
-type candidate struct {
-	place
-	id UID
-}
-
-// firstByName returns the first candidates by name after a position, at most so many. Names
-// are in order already, and to pass those of others touches nothing but numbers.
-func (c *candidates) firstByName(after string, limit int) (found []candidate) {
-	from, more := after, c.shelf != nil
-	visited := 0
-	visit := func(name string, p posting) bool {
-		// Names are not looked at, which would take longer than all else, but for the first: it
-		// may be the last one of before.
-		if visited++; visited == 1 && from != "" && name == from {
-			return true
-		}
-		if visited == chunkNumbers {
-			from, more = name, true
-		}
-		p.each(func(n uint32) {
-			if c.set.has(n) {
-				b, i := c.shelf.at(n)
-				found = append(found, candidate{place{name: name}, b.uids[i]})
-			}
-		})
-		return len(found) < limit && !more
-	}
-	for more {
-		more, visited = false, 0
-		c.s.catalog.mu.RLock()
-		switch names := c.shelf.names.numbers; {
-		case !c.q.descending:
-			names.Ascend(from, visit)
-		case from == "":
-			names.Reverse(visit)
-		default:
-			names.Descend(from, visit)
-		}
-		c.s.catalog.mu.RUnlock()
-	}
-	return found[:min(limit, len(found))]
-}
-
-// first returns the first candidates after a position, at most so many.
-func (c *candidates) first(after string, limit int) (found []candidate) {
-	if c.order == byName && c.count > c.all/256 {
-		return c.firstByName(after, limit)
-	}
-	start, bounded := c.order.placeAt(after)
-	bounded = bounded && after != ""
-	var last *place // once there are enough: what stands behind it is of no interest
-	sortFirst := func() {
-		slices.SortFunc(found, func(a, b candidate) int {
-			if c.q.descending {
-				return b.compare(&a.place)
-			}
-			return a.compare(&b.place)
-		})
-		if len(found) >= limit {
-			found = found[:limit]
-			last = &place{}
-			*last = found[limit-1].place
+// marked reports whether a secret has what marks are sought.
+func (c *candidates) marked(b *block, i int) bool {
+	for _, some := range c.sought {
+		if !b.marks[i].hasAny(some) {
+			return false
 		}
 	}
-	c.eachBlock(func(b *block, word uint64) uint64 {
-		if c.outside(b, bounded, start.at, last) {
-			return word
-		}
-		for rest := word; rest != 0; rest &= rest - 1 {
-			i := bits.TrailingZeros64(rest)
-			p := c.placeIn(b, i)
-			if bounded && !c.q.before(&start, &p) || last != nil && !c.q.before(&p, last) {
-				continue
-			}
-			if found = append(found, candidate{p, b.uids[i]}); len(found) >= 2*limit {
-				sortFirst()
-			}
-		}
-		return word
-	})
-	sortFirst()
-	return found
-}
-
-// outside says that nothing in a block can stand between two places in the order of
-// creation.
-func (c *candidates) outside(b *block, bounded bool, start Instant, last *place) bool {
-	switch {
-	case c.order != byCreated && c.order != byUnread:
-		return false
-	case c.q.descending:
-		return bounded && b.first > start || last != nil && b.last < last.at
-	}
-	return bounded && b.last < start || last != nil && b.first > last.at
-}
-
-func (c *candidates) placeIn(b *block, i int) place {
-	switch c.order {
-	case byName:
-		return place{name: b.names[i]}
-	case byChanged:
-		return place{at: b.changed[i], uid: b.uids[i]}
-	case byRead:
-		return place{at: Instant(b.days[i]), uid: b.uids[i]}
-	}
-	return place{at: b.created[i], uid: b.uids[i]}
-}
-
-// next returns the first candidates after a position, at most so many, with their records
-// in the snapshot. bound is the position up to which none is missing; more says that some
-// stand beyond it. ok is false when the catalogue cannot tell any more.
-func (c *candidates) next(after string, limit int) (spots []spot, bound string, more, ok bool) {
-	places := c.first(after, limit)
-	c.s.catalog.mu.RLock()
-	changed, ok := c.s.catalog.recent.since(c.v.Revision())
-	c.s.catalog.mu.RUnlock()
-	if !ok {
-		return nil, "", false, false
-	}
-	var last place
-	if more = len(places) == limit; more {
-		last = places[limit-1].place
-		bound = c.order.position(&last)
-	}
-	for i := range places {
-		p := &places[i]
-		if changed[p.id] {
-			continue
-		}
-		if sec, found := c.s.secrets.Get(c.v, store.Key{Scope: c.q.scope, Parent: p.id.String()}); found {
-			spots = append(spots, spot{p.place, sec})
-		}
-	}
-	// All that has changed stands where the snapshot shows it, whatever the catalogue said.
-	start, bounded := c.order.placeAt(after)
-	bounded = bounded && after != ""
-	for uid := range changed {
-		sec, found := c.s.secrets.Get(c.v, store.Key{Scope: c.q.scope, Parent: uid.String()})
-		if !found {
-			continue
-		}
-		at, in := c.s.placeOf(c.v, c.order, sec)
-		if !in || bounded && !c.q.before(&start, &at) || more && c.q.before(&last, &at) {
-			continue
-		}
-		spots = append(spots, spot{at, sec})
-	}
-	if len(changed) > 0 {
-		c.q.sort(spots)
-	}
-	return spots, bound, more, true
+	return true
 }

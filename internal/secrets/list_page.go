@@ -7,10 +7,10 @@ import (
 )
 
 // A page is found in up to three ways, and they join seamlessly, for all of them speak of
-// the same positions. It is begun by walking the order asked for, which is the quickest
-// where filters keep much of what comes. What the walk does not find soon is sought in the
-// catalogue, whose candidates are then either walked to, if there are many, or fetched and
-// sorted. A name prefix that selects few is fetched through the order of names at once.
+// the same positions. A record that is walked past costs much, as it may have to be decoded
+// for that: only where nearly all that comes is kept, the order asked for is walked.
+// Otherwise the catalogue is asked, and its candidates are fetched in that order. While there
+// is no catalogue, a name prefix that selects few is fetched through the order of names.
 
 // secretPage is one page of the answer. next is the position to go on after; ""
 // means that nothing is left. A page may be short, even empty, and have a next.
@@ -20,12 +20,18 @@ type secretPage struct {
 }
 
 const (
-	// firstLook is what the walk may look at before the catalogue is asked: a few hundred
-	// secrets.
-	firstLook = 256 * recordWork
+	// firstLook is what the walk may look at before the catalogue is asked, where it should
+	// find a page at once.
+	firstLook = 512 * recordWork
 	// sortWork and pickWork are what a candidate costs to consider and to look up.
-	sortWork = 4
-	pickWork = 4 * recordWork
+	sortWork = 32
+	pickWork = 2 * recordWork
+	// decodedSecrets, times those that are few, is how many secrets a scope may have for their
+	// records to be likely to be decoded already: to walk past one then costs less, compared
+	// with looking it up.
+	decodedSecrets = 8
+	// maxPortion bounds how many candidates are fetched at a time.
+	maxPortion = 1 << 12
 )
 
 // pager is one page in the making.
@@ -63,38 +69,44 @@ func (s *Service) page(v *store.Snap, q *secretQuery, after string, limit int) s
 
 // fill goes through one order, from a position on, as far as the page has room.
 func (p *pager) fill(o order, after string) {
+	at, ended := after, false
+	if look := p.q.firstLook(o); look > 0 {
+		if at, ended = p.walk(o, at, p.work+look); ended {
+			return
+		}
+	}
+	found := p.s.candidates(p.v, p.q, o)
+	if found == nil {
+		p.without(o, at)
+		return
+	}
+	// However much that was, half of the page's work is left for looking at secrets.
+	p.work += min(found.work, p.q.work/2)
+	// What the walk has to pass until it has met the rest of the page, if candidates stand
+	// anywhere; four times that, before it is plain that they stand further on.
+	missing := p.limit + 1 - len(p.page.secrets)
+	expected := missing * found.all / max(1, found.count) * p.each(o)
+	cost := expected
+	if found.all <= decodedSecrets*p.q.few && p.each(o) == recordWork {
+		cost /= 4
+	}
+	if found.count > 0 && len(found.sought) == 0 && cost < missing*pickWork {
+		if at, ended = p.walk(o, at, min(p.q.work+1, p.work+4*expected)); ended {
+			return
+		}
+	}
+	p.gather(o, at, found)
+}
+
+// without does without the catalogue.
+func (p *pager) without(o order, after string) {
 	if p.q.namePrefix != "" && o != byName {
 		if places, ok := p.byNamePrefix(o, after); ok {
 			p.take(o, places)
 			return
 		}
 	}
-	start := after
-	at, ended := p.walk(o, start, p.work+p.q.look)
-	if ended {
-		return
-	}
-	found := p.s.candidates(p.v, p.q, o)
-	if found == nil {
-		p.walkOn(o, at)
-		return
-	}
-	// However much that was, half of the page's work is left for looking at secrets.
-	p.work += min(found.work, p.q.work/2)
-	if found.loose && found.count > found.all/8 {
-		// Sorting portions of them until one has enough that are kept would take longer.
-		p.walkOn(o, at)
-		return
-	}
-	// What the walk has to pass until it has met the rest of the page, if candidates stand
-	// anywhere; four times that, before it is plain that they stand further on.
-	missing := p.limit + 1 - len(p.page.secrets)
-	if expected := missing * found.all / max(1, found.count) * p.each(o); found.count > 0 && expected < found.count*sortWork+missing*pickWork {
-		if at, ended = p.walk(o, at, min(p.q.work+1, p.work+4*expected)); ended {
-			return
-		}
-	}
-	p.gather(o, at, found)
+	p.walkOn(o, after)
 }
 
 // each is what a record costs that the walk passes.
@@ -162,18 +174,19 @@ func (p *pager) take(o order, spots []spot) (more bool) {
 	return true
 }
 
-// gather takes candidates in the order asked for. They are sorted in portions, each larger
+// gather takes candidates in the order asked for. They are fetched in portions, each larger
 // than the one before, for where filters seek words most candidates may turn out to be
 // none.
 func (p *pager) gather(o order, after string, found *candidates) {
-	for portion := p.limit + 16; ; portion = min(4*portion, maxPortion) {
+	for portion := p.limit + 8 - len(p.page.secrets); ; portion = min(4*portion, maxPortion) {
+		before := found.work
 		spots, bound, more, ok := found.next(after, portion)
 		if !ok {
 			// The catalogue has moved on too far, or begun anew: rare, and no harm done.
 			p.walkOn(o, after)
 			return
 		}
-		p.work += found.count*sortWork + len(spots)*pickWork
+		p.work += found.work - before + len(spots)*pickWork
 		if !p.take(o, spots) || !more {
 			return
 		}
@@ -190,14 +203,10 @@ func (p *pager) gather(o order, after string, found *candidates) {
 // when there is too much of it.
 func (p *pager) byNamePrefix(o order, after string) (spots []spot, ok bool) {
 	byPrefix := secretQuery{scope: p.q.scope, namePrefix: p.q.namePrefix}
-	most := p.q.gather
-	if p.s.catalog.answers() {
-		most = min(most, gatherWithCatalog)
-	}
-	// First the number alone: while the records are not touched that takes little.
+	// First the number alone.
 	selected := 0
-	p.s.walk(p.v, &byPrefix, byName, "", func(string, *Secret) bool { selected++; return selected <= most })
-	if selected > most {
+	p.s.walk(p.v, &byPrefix, byName, "", func(string, *Secret) bool { selected++; return selected <= p.q.gather })
+	if selected > p.q.gather {
 		return nil, false
 	}
 	// If all are shown, what does not fit on the page need not be sorted.

@@ -23,20 +23,19 @@ const (
 
 const (
 	// pageWork bounds what one page may look at, roughly in characters. Every record
-	// costs recordWork, and its texts as often as filters read them. It is about ten
-	// milliseconds: 30,000 secrets that a filter refuses.
+	// costs recordWork, which is to decode it, and its texts as often as filters read them. It
+	// is about twenty milliseconds: 8,000 secrets that a filter refuses.
 	pageWork   = 2 << 20
-	recordWork = 64
+	recordWork = 256
 	// lookupWork is the further cost of a record in the order of last access, where
 	// each is looked up in a second table.
-	lookupWork = 64
+	lookupWork = 256
 	// decisionWork is what asking the authorizer about one secret costs.
 	decisionWork = 1024
 	// gatherRecords is how many secrets a name prefix may select for them to be fetched
-	// through the name order and sorted, whatever order is asked for; gatherWithCatalog is
-	// how many if the catalogue can do that, which need not touch every record.
-	gatherRecords     = 4096
-	gatherWithCatalog = 128
+	// through the name order and sorted, whatever order is asked for, while the catalogue
+	// does not know.
+	gatherRecords = 2048
 )
 
 // secretQuery is one question about the secrets of a scope.
@@ -54,8 +53,9 @@ type secretQuery struct {
 	err error
 
 	work   int // what one page may look at
-	look   int // what of it the walk may look at before the catalogue is asked
+	look   int // what of it the walk may look at before the catalogue is asked; 0: firstLook
 	gather int // how many secrets may be fetched by name and sorted
+	few    int // how many candidates are sorted rather than met in their order
 }
 
 // newSecretQuery compiles filters for the default order.
@@ -66,8 +66,21 @@ func newSecretQuery(scope string, filters []smapi.Filter) (secretQuery, error) {
 	}
 	return secretQuery{
 		scope: scope, sortBy: sortByCreated, filter: filter, namePrefix: namePrefix(filters),
-		work: pageWork, look: firstLook, gather: gatherRecords,
+		work: pageWork, gather: gatherRecords, few: fewCandidates,
 	}, nil
+}
+
+// firstLook is what the walk may look at before the catalogue is asked.
+func (q *secretQuery) firstLook(o order) int {
+	switch {
+	case q.look > 0:
+		return q.look
+	case o == byUnread || o == byRead:
+		return 0 // the catalogue knows who was read
+	case len(q.filter) == 0, o == byName && q.namePrefix != "" && len(q.filter) == 1:
+		return firstLook
+	}
+	return 0
 }
 
 func (q *secretQuery) keeps(sec *Secret, work *int) bool {
@@ -153,7 +166,7 @@ func (s *Service) placeOf(v *store.Snap, o order, sec *Secret) (place, bool) {
 	case byChanged:
 		return place{at: sec.Changed, uid: sec.UID}, true
 	case byUnread, byRead:
-		access, read := s.access.Get(v, accessKey(sec))
+		access, read := s.access.Peek(v, accessKey(sec))
 		if read && o == byRead {
 			return place{at: Instant(access.Day), uid: sec.UID}, true
 		}
@@ -199,7 +212,7 @@ func (s *Service) walk(v *store.Snap, q *secretQuery, o order, after string, vis
 		walkIndex(s.secrets, v, indexChanged, base, "", after, q.descending, visit)
 	case byUnread:
 		walkIndex(s.secrets, v, indexCreated, base, "", after, q.descending, func(position string, sec *Secret) bool {
-			if _, read := s.access.Get(v, accessKey(sec)); read {
+			if _, read := s.access.Peek(v, accessKey(sec)); read {
 				sec = nil
 			}
 			return visit(o.phase()+position, sec)

@@ -146,7 +146,7 @@ func New(cfg Config) *Service {
 		s.function = func(context.Context, *call.Call, *store.Snap, string, string) error { return ErrFunction }
 	}
 	s.secrets = store.NewTable(cfg.Store, store.TableSpec[Secret]{
-		Name: "secret", Format: secretFormat,
+		Name: "secret", Format: secretFormat, Packed: true,
 		Changed: s.catalog.secretChanged, Reloaded: s.catalog.reloaded,
 		// That a window of a schedule has come and gone is no event.
 		Quiet: func(r *Secret) bool { return r.Rotation != nil },
@@ -177,12 +177,12 @@ func New(cfg Config) *Service {
 		},
 	})
 	s.attachRotation(cfg.Store)
-	s.names = store.NewTable(cfg.Store, store.TableSpec[SecretName]{Name: "secret-name", Format: nameFormat})
+	s.names = store.NewTable(cfg.Store, store.TableSpec[SecretName]{Name: "secret-name", Format: nameFormat, Packed: true})
 	s.payloads = store.NewTable(cfg.Store, store.TableSpec[Payload]{
-		Name: "secret-value", Format: valueFormat, Child: true, InlineLimit: inlineValueBytes,
+		Name: "secret-value", Format: valueFormat, Child: true, InlineLimit: inlineValueBytes, Packed: true,
 	})
 	s.access = store.NewTable(cfg.Store, store.TableSpec[LastAccess]{
-		Name: "secret-access", Format: accessFormat, Vanishes: true,
+		Name: "secret-access", Format: accessFormat, Packed: true, Vanishes: true,
 		Quiet:   func(*LastAccess) bool { return true },
 		Changed: s.catalog.accessChanged,
 		Indexes: []store.Index[LastAccess]{

@@ -79,7 +79,7 @@ func (s *Store) CheckRecord(r ExportRecord) error {
 	if r.Sequence == 0 {
 		return fmt.Errorf("table %s, record %s: it has no sequence", r.Table, hexKey(r.Key))
 	}
-	if _, err := t.decodePlain(envelope.NewPlaintext(r.Plain)); err != nil {
+	if _, err := t.newEntry(r.Key, envelope.NewPlaintext(r.Plain)); err != nil {
 		return fmt.Errorf("table %s, record %s: %w", r.Table, hexKey(r.Key), err)
 	}
 	return nil

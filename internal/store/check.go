@@ -150,7 +150,7 @@ func (t *table) checkIndexes(ts tableState, report func(string)) {
 	ts.records.Scan(func(key string, e *entry) bool {
 		counts[key[:hashBytes]]++
 		seen := make(map[string]bool)
-		t.eachIndexKey(e, func(i int, ik string) {
+		t.eachIndexKey(t.visible(e), func(i int, ik string) {
 			if id := fmt.Sprint(i, " ", ik); !seen[id] {
 				seen[id] = true
 				want[i]++

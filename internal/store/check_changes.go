@@ -268,7 +268,7 @@ func (t *table) mayBeQuiet(key string, value []byte) bool {
 		return false
 	}
 	e, err := t.decodeValue(key, value, false)
-	return err == nil && t.quiet(e.rec)
+	return err == nil && t.quiet(t.record(e))
 }
 
 // reportMissing reports the records that the log knows and etcd does not have. The log

@@ -9,15 +9,17 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/fxamacker/cbor/v2"
 )
 
 // decoder reads records of one type out of the deterministic CBOR that this package
 // writes. A mirror of half a million secrets is some two million records, and the
-// general decoder makes an allocation of every text in them: this one makes one of all
-// texts of a record, and one of all its byte strings, and keeps a text that many
-// records share (an account, a region, the ARN of a key, a label) once.
+// general decoder makes an allocation of every text in them. For packed tables this one
+// makes none: texts and byte strings are where the record is. Otherwise it makes one of all
+// texts of a record, and one of all its byte strings, and keeps a text that many records
+// share (an account, a region, the ARN of a key, a label) once.
 //
 // It decides nothing: whatever is not exactly what the encoder makes of a record, be it
 // a field too many, another order, or a length that does not fit, it leaves to the
@@ -34,6 +36,7 @@ type decoder struct {
 // texts and byte strings are, and which fields they belong in.
 type parts struct {
 	body         []byte
+	whole        bool // body is kept, and the record may point into it
 	texts, blobs []part
 	textBytes    int
 	blobBytes    int
@@ -169,13 +172,14 @@ func structShapeOf(t reflect.Type, depth int) *shape {
 }
 
 // decode reads a record into v, a settable struct of the decoder's type with nothing in
-// it. If it returns false, v holds anything, and the general decoder has to do it.
-func (d *decoder) decode(body []byte, v reflect.Value) bool {
+// it. With keep, body never changes again and v may point into it. If decode returns
+// false, v holds anything, and the general decoder has to do it.
+func (d *decoder) decode(body []byte, v reflect.Value, keep bool) bool {
 	p, _ := d.parts.Get().(*parts)
 	if p == nil {
 		p = new(parts)
 	}
-	p.body = body
+	p.body, p.whole = body, keep
 	end, ok := p.read(d.shape, 0, v)
 	ok = ok && end == len(body)
 	if ok {
@@ -272,6 +276,11 @@ func (p *parts) text(at int) (from, to int, ok bool) {
 	return from, to, ok && utf8.Valid(p.body[from:to])
 }
 
+// view is a text where it stands.
+func (p *parts) view(from, to int) string {
+	return unsafe.String(unsafe.SliceData(p.body[from:to]), to-from)
+}
+
 // count reads the head of an array or map. Each element takes at least a byte, so no
 // number makes it reserve more memory than the record is long times a constant.
 func (p *parts) count(at int, want byte) (n, next int, ok bool) {
@@ -299,7 +308,9 @@ func (p *parts) read(sh *shape, at int, v reflect.Value) (next int, ok bool) {
 		if !ok {
 			return 0, false
 		}
-		if s, known := sh.shared.get(p.body[from:to]); known {
+		if p.whole {
+			v.SetString(p.view(from, to))
+		} else if s, known := sh.shared.get(p.body[from:to]); known {
 			v.SetString(s)
 		} else if from < to {
 			p.texts = append(p.texts, part{v, from, to})
@@ -323,7 +334,9 @@ func (p *parts) read(sh *shape, at int, v reflect.Value) (next int, ok bool) {
 	switch sh.kind {
 	case blobShape:
 		from, to, ok := p.span(at, majorBytes)
-		if ok {
+		if ok && p.whole {
+			v.SetBytes(p.body[from:to:to])
+		} else if ok {
 			p.blobs = append(p.blobs, part{v, from, to})
 			p.blobBytes += to - from
 		}
@@ -481,6 +494,10 @@ func (p *parts) scalar(sh *shape, at int, v reflect.Value) (next int, ok bool) {
 	from, to, ok := p.text(at)
 	if !ok {
 		return 0, false
+	}
+	if p.whole {
+		v.SetString(p.view(from, to))
+		return to, true
 	}
 	s, known := sh.shared.get(p.body[from:to])
 	if !known {

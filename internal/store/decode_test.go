@@ -123,6 +123,9 @@ func TestDecoderIsTheGeneralOne(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(fast, slow) {
 			t.Fatalf("decode(%x) = %+v, want %+v, %v", body, fast, slow, err)
 		}
+		if inPlace, ok := dec.InPlace(body); !ok || !reflect.DeepEqual(inPlace, slow) {
+			t.Fatalf("in place %x is %+v, want %+v", body, inPlace, slow)
+		}
 		for range 5 { // the same with something wrong
 			bad := append([]byte(nil), body...)
 			switch r.IntN(3) {
@@ -141,6 +144,9 @@ func TestDecoderIsTheGeneralOne(t *testing.T) {
 func checkDecoders(t *testing.T, dec store.Decoders[mixed], body []byte) {
 	t.Helper()
 	fast, ok := dec.Fast(body)
+	if inPlace, too := dec.InPlace(body); too != ok || ok && !reflect.DeepEqual(inPlace, fast) {
+		t.Fatalf("in place %x is %+v, %v, otherwise %+v, %v", body, inPlace, too, fast, ok)
+	}
 	if !ok {
 		return
 	}

@@ -32,7 +32,14 @@ func (d Decoders[T]) Encode(r *T) []byte {
 // Fast decodes with the fast decoder; false means that it leaves the body to the other.
 func (d Decoders[T]) Fast(body []byte) (*T, bool) {
 	r := new(T)
-	ok := d.fast.decode(body, reflect.ValueOf(r).Elem())
+	ok := d.fast.decode(body, reflect.ValueOf(r).Elem(), false)
+	return r, ok
+}
+
+// InPlace is Fast with a record that points into the body.
+func (d Decoders[T]) InPlace(body []byte) (*T, bool) {
+	r := new(T)
+	ok := d.fast.decode(body, reflect.ValueOf(r).Elem(), true)
 	return r, ok
 }
 

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -99,7 +101,7 @@ func (s *Store) HoldNextCommit(hold func(release func() error)) {
 
 // DecodePlain decodes a record's plaintext.
 func (t *Table[T]) DecodePlain(plain []byte) error {
-	_, err := t.t.decodePlain(envelope.NewPlaintext(append([]byte(nil), plain...)))
+	_, err := t.t.newEntry("", envelope.NewPlaintext(append([]byte(nil), plain...)))
 	return err
 }
 
@@ -196,11 +198,11 @@ func (s *Store) HeldBack(ctx context.Context, rev int64) (int64, error) { return
 
 // Decode decodes a record's plaintext.
 func (t *Table[T]) Decode(plain []byte) (*T, error) {
-	rec, err := t.t.decodePlain(envelope.NewPlaintext(append([]byte(nil), plain...)))
+	e, err := t.t.newEntry("", envelope.NewPlaintext(append([]byte(nil), plain...)))
 	if err != nil {
 		return nil, err
 	}
-	return rec.(*T), nil
+	return t.t.record(e).(*T), nil
 }
 
 // SealedUnder is the version of the storage key that a value names.
@@ -368,4 +370,38 @@ func (l *Ledger) Find(key string) (seq uint64, deleted, ok bool) {
 		return 0, false, false
 	}
 	return s.sequence(), s.deleted(), true
+}
+
+// KeepHot sets how many records of a packed table are kept decoded.
+func (t *Table[T]) KeepHot(n int) { t.t.hot.entries = make([]atomic.Pointer[entry], n) }
+
+// Decoded is how many are.
+func (t *Table[T]) Decoded(v *Snap) (n int) {
+	v.st.tables[t.t.index].records.Scan(func(_ string, e *entry) bool {
+		if e.rec.Load() != nil {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+// Stale is how many of the entries that are kept decoded are not the newest of their record.
+func (t *Table[T]) Stale(v *Snap) (n int) {
+	for i := range t.t.hot.entries {
+		if e := t.t.hot.entries[i].Load(); e != nil {
+			if now, ok := v.find(t.t, e.key()); !ok || now != e {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// StubPins reports whether a stub made of a record holds on to the record's memory.
+func StubPins(key, body string) bool {
+	e := &entry{text: key + body, keyBytes: uint8(len(key))}
+	whole := unsafe.StringData(e.text)
+	e.strip()
+	return unsafe.StringData(e.text) == whole
 }

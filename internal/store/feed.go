@@ -24,7 +24,7 @@ type feed struct {
 // fed is the last change of a record.
 type fed struct {
 	rev  int64
-	gone any // what was deleted, as *T; nil for a record that is there
+	gone *entry // what was deleted; nil for a record that is there
 }
 
 // Follow begins to collect what changes in the table. A table has at most one follower;
@@ -77,9 +77,9 @@ func (f *Feed[T]) Take(v *Snap, limit int) (changed []FeedChange[T], all bool) {
 		}
 		delete(f.f.changed, key)
 		if e, ok := v.find(f.t, key); ok {
-			changed = append(changed, FeedChange[T]{Record: e.rec.(*T)})
+			changed = append(changed, FeedChange[T]{Record: f.t.record(e).(*T)})
 		} else if c.gone != nil {
-			changed = append(changed, FeedChange[T]{Record: c.gone.(*T), Deleted: true})
+			changed = append(changed, FeedChange[T]{Record: f.t.record(c.gone).(*T), Deleted: true})
 		}
 	}
 	return changed, false
@@ -87,7 +87,7 @@ func (f *Feed[T]) Take(v *Snap, limit int) (changed []FeedChange[T], all bool) {
 
 // noteFed tells the follower of a table, if it has one, of a change; gone is the record
 // that was deleted by it.
-func (t *table) noteFed(key string, rev int64, gone any) {
+func (t *table) noteFed(key string, rev int64, gone *entry) {
 	f := t.feed.Load()
 	if f == nil {
 		return

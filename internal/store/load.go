@@ -15,10 +15,21 @@ import (
 	"arca/internal/envelope"
 )
 
-// loaded is all records of all tables at one revision, in key order.
+// loaded is all records of all tables at one revision.
 type loaded struct {
-	rev    int64
-	tables [][]change // by table.index; without ranges and deletions
+	rev     int64
+	tables  [][]*entry // by table.index, in key order
+	refused []change
+}
+
+// take appends a record to others, unless it is refused.
+func (l *loaded) take(others []*entry, c change) []*entry {
+	if c.refused != nil {
+		l.refused = append(l.refused, c)
+		return others
+	}
+	c.table.forget(c.e)
+	return append(others, c.e)
 }
 
 const (
@@ -51,7 +62,7 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loaded{rev: head.Header.Revision, tables: make([][]change, len(s.tables))}
+	l := &loaded{rev: head.Header.Revision, tables: make([][]*entry, len(s.tables))}
 	if err := s.loadKeyring(ctx, l.rev); err != nil {
 		return nil, err
 	}
@@ -62,7 +73,8 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 		}
 		for _, kv := range got.Kvs {
 			if c, ok := s.decodeEvent(kv, false); ok {
-				l.tables[c.table.index] = append(l.tables[c.table.index], c)
+				i := c.table.index
+				l.tables[i] = l.take(l.tables[i], c)
 			}
 		}
 		return l, nil
@@ -70,26 +82,26 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
-	shards := make([][][]change, len(s.tables))
+	shards := make([][]loaded, len(s.tables))
 	for i, t := range s.tables {
 		ranges, err := s.cutTable(ctx, t, l.rev)
 		if err != nil {
 			return nil, errors.Join(err, g.Wait())
 		}
-		shards[i] = make([][]change, len(ranges))
+		shards[i] = make([]loaded, len(ranges))
 		for j, r := range ranges {
 			g.Go(func() error {
 				got, err := s.client.Get(ctx, r[0], clientv3.WithRange(r[1]), clientv3.WithRev(l.rev))
 				if err != nil {
 					return err
 				}
-				out := make([]change, 0, len(got.Kvs))
+				part := loaded{tables: [][]*entry{make([]*entry, 0, len(got.Kvs))}}
 				for _, kv := range got.Kvs {
 					if c, ok := s.decodeEvent(kv, false); ok {
-						out = append(out, c)
+						part.tables[0] = part.take(part.tables[0], c)
 					}
 				}
-				shards[i][j] = out
+				shards[i][j] = part
 				return nil
 			})
 		}
@@ -98,9 +110,16 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 		return nil, err
 	}
 	for i := range shards {
+		n := 0
 		for _, part := range shards[i] {
-			l.tables[i] = append(l.tables[i], part...)
+			n += len(part.tables[0])
 		}
+		l.tables[i] = make([]*entry, 0, n)
+		for _, part := range shards[i] {
+			l.tables[i] = append(l.tables[i], part.tables[0]...)
+			l.refused = append(l.refused, part.refused...)
+		}
+		shards[i] = nil
 	}
 	return l, nil
 }

@@ -13,16 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// entry is one record as the mirror holds it. It is immutable.
-type entry struct {
-	key        string // hashed key, without the table's prefix
-	rev        int64  // etcd's mod revision, what transactions compare
-	seq        uint64 // record sequence
-	size       int    // bytes of the value in etcd
-	keyVersion uint32 // of the storage key that it is sealed under
-	rec        any    // *T; nil for a stub, whose record is read from etcd when asked for
-}
-
 // tableState is one table at one revision. Trees share nodes with those of other
 // revisions and copy them before the first change (copy on write), so a published
 // tableState never changes.
@@ -57,12 +47,8 @@ func (ts *tableState) load(t *table, entries []*entry) {
 		ts.records.load(entries)
 		return nil
 	})
-	for i := range t.indexes {
+	for i, items := range t.indexAll(entries) {
 		g.Go(func() error {
-			var items []indexItem
-			for _, e := range entries {
-				t.indexes[i].keys(e.rec, func(key string) { items = append(items, indexItem{key, e}) })
-			}
 			ts.indexes[i].load(items)
 			return nil
 		})
@@ -223,24 +209,26 @@ func (m *mirror) applyLocked(rev int64, c *change) {
 
 func (m *mirror) putLocked(t *table, e *entry) {
 	w := &m.work[t.index]
-	old, existed := w.records.Get(e.key)
+	old, existed := w.records.Get(e.key())
 	if existed && e.seq <= old.seq {
-		m.refuseLocked(t, e.key, e.rev, errSequence)
+		m.refuseLocked(t, e.key(), e.rev, errSequence)
 		return
 	}
-	if !existed && e.seq <= m.graves.get(t, e.key) {
-		m.refuseLocked(t, e.key, e.rev, errSequence)
+	if !existed && e.seq <= m.graves.get(t, e.key()) {
+		m.refuseLocked(t, e.key(), e.rev, errSequence)
 		return
 	}
 	m.dirty[t.index] = true
 	w.rev = e.rev
 	w.records.put(e)
-	t.noteFed(e.key, e.rev, nil)
+	t.noteFed(e.key(), e.rev, nil)
+	was, is := t.visible(old), t.visible(e)
+	t.observe(e.rev, was, is)
 	if existed {
-		t.observe(e.rev, old.rec, e.rec)
+		t.hot.replace(old, e)
 		m.sealedLocked(old, -1)
 	} else {
-		t.observe(e.rev, nil, e.rec)
+		t.hot.add(e)
 	}
 	m.sealedLocked(e, 1)
 	// Most changes of a record leave most of its index keys as they are. Setting one
@@ -249,17 +237,17 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	var few [8]indexKey
 	gone := few[:0]
 	if existed {
-		t.eachIndexKey(old, func(i int, key string) { gone = append(gone, indexKey{i, key}) })
+		t.eachIndexKey(was, func(i int, key string) { gone = append(gone, indexKey{i, key}) })
 	} else {
-		t.count(e.key, 1)
+		t.count(e.key(), 1)
 	}
-	t.eachIndexKey(e, func(i int, key string) {
+	t.eachIndexKey(is, func(i int, key string) {
 		w.indexes[i].set(indexItem{key, e})
 		// An index may list a record several times under one key.
 		gone = slices.DeleteFunc(gone, func(k indexKey) bool { return k == indexKey{i, key} })
 	})
 	for _, k := range gone {
-		w.indexes[k.index].remove(indexPivot{k.key, old.key})
+		w.indexes[k.index].remove(indexPivot{k.key, old.key()})
 	}
 }
 
@@ -273,13 +261,15 @@ func (m *mirror) removeLocked(t *table, e *entry, rev int64) {
 	w := &m.work[t.index]
 	m.dirty[t.index] = true
 	w.rev = rev
-	w.records.delete(e.key)
-	t.noteFed(e.key, rev, e.rec)
-	t.observe(rev, e.rec, nil)
+	w.records.delete(e.key())
+	t.noteFed(e.key(), rev, e)
+	was := t.visible(e)
+	t.observe(rev, was, nil)
+	t.hot.replace(e, nil)
 	m.sealedLocked(e, -1)
-	t.eachIndexKey(e, func(i int, key string) { w.indexes[i].remove(indexPivot{key, e.key}) })
-	t.count(e.key, -1)
-	m.graves.add(t, e.key, e.seq)
+	t.eachIndexKey(was, func(i int, key string) { w.indexes[i].remove(indexPivot{key, e.key()}) })
+	t.count(e.key(), -1)
+	m.graves.add(t, e.key(), e.seq)
 }
 
 func (m *mirror) sealedLocked(e *entry, delta int64) {
@@ -318,26 +308,31 @@ func (m *mirror) replace(l *loaded) {
 		fresh := emptyTableState(t)
 		fresh.rev = l.rev
 		counts := make(map[string]int)
-		entries := make([]*entry, 0, len(l.tables[i]))
-		for _, c := range l.tables[i] {
-			e := c.e
-			had, existed := old.records.Get(c.key)
-			switch {
-			case c.refused != nil:
-				m.refuseLocked(t, c.key, l.rev, c.refused)
-				e = had
-			case existed && had.rev != e.rev && e.seq <= had.seq,
-				!existed && e.seq <= m.graves.get(t, c.key):
-				m.refuseLocked(t, c.key, e.rev, errSequence)
-				e = had
-			}
+		entries := l.tables[i][:0]
+		keep := func(e *entry) {
 			if e != nil {
 				entries = append(entries, e)
 				m.sealedLocked(e, 1)
-				counts[e.key[:hashBytes]]++
+				counts[e.key()[:hashBytes]]++
+			}
+		}
+		for _, e := range l.tables[i] {
+			had, existed := old.records.Get(e.key())
+			if existed && had.rev != e.rev && e.seq <= had.seq || !existed && e.seq <= m.graves.get(t, e.key()) {
+				m.refuseLocked(t, e.key(), e.rev, errSequence)
+				e = had
+			}
+			keep(e)
+		}
+		for _, c := range l.refused {
+			if c.table == t {
+				m.refuseLocked(t, c.key, l.rev, c.refused)
+				had, _ := old.records.Get(c.key)
+				keep(had)
 			}
 		}
 		fresh.load(t, entries)
+		l.tables[i] = nil // of many records, that is much
 		old.records.Scan(func(key string, e *entry) bool {
 			if _, ok := fresh.records.Get(key); !ok {
 				m.graves.add(t, key, e.seq)

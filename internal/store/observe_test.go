@@ -28,7 +28,7 @@ func TestChangedIsToldInOrder(t *testing.T) {
 	var things *store.Table[thing]
 	s := storetest.New(t, func(s *store.Store) {
 		things = store.NewTable(s, store.TableSpec[thing]{
-			Name: "observed", Format: 1,
+			Name: "observed", Format: 1, Packed: true,
 			Changed: func(rev int64, before, after *thing) {
 				mu.Lock()
 				defer mu.Unlock()

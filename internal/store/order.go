@@ -46,7 +46,7 @@ func (p recordPivot) compare(it *recordItem) int {
 	case it.head.parent != p.head.parent:
 		return cmp.Compare(it.head.parent, p.head.parent)
 	}
-	return strings.Compare(it.e.key, p.key)
+	return strings.Compare(it.e.key(), p.key)
 }
 
 type recordOrder struct{}
@@ -67,7 +67,7 @@ func (recordOrder) find(items []recordItem, at recordPivot) (int, bool) {
 	return i, false
 }
 
-func (recordOrder) pivot(it recordItem) recordPivot { return recordPivot{it.head, it.e.key} }
+func (recordOrder) pivot(it recordItem) recordPivot { return recordPivot{it.head, it.e.key()} }
 
 func newRecordTree() recordTree {
 	return recordTree{tree[recordItem, recordPivot]{order: recordOrder{}}}
@@ -79,28 +79,28 @@ func (t *recordTree) Get(key string) (*entry, bool) {
 	return it.e, ok
 }
 
-func (t *recordTree) put(e *entry) { t.set(recordItem{headOf(e.key), e}) }
+func (t *recordTree) put(e *entry) { t.set(recordItem{headOf(e.key()), e}) }
 
 func (t *recordTree) delete(key string) { t.remove(pivotOf(key)) }
 
 // Ascend visits the records from a key on.
 func (t *recordTree) Ascend(from string, fn func(key string, e *entry) bool) {
-	t.ascend(pivotOf(from), func(it recordItem) bool { return fn(it.e.key, it.e) })
+	t.ascend(pivotOf(from), func(it recordItem) bool { return fn(it.e.key(), it.e) })
 }
 
 // Scan visits all records.
 func (t *recordTree) Scan(fn func(key string, e *entry) bool) {
-	t.scan(func(it recordItem) bool { return fn(it.e.key, it.e) })
+	t.scan(func(it recordItem) bool { return fn(it.e.key(), it.e) })
 }
 
 // load fills an empty tree, with entries in any order.
 func (t *recordTree) load(entries []*entry) {
 	items := make([]recordItem, len(entries))
 	for i, e := range entries {
-		items[i] = recordItem{headOf(e.key), e}
+		items[i] = recordItem{headOf(e.key()), e}
 	}
 	// From etcd they come in order.
-	order := func(a, b recordItem) int { return recordPivot{b.head, b.e.key}.compare(&a) }
+	order := func(a, b recordItem) int { return recordPivot{b.head, b.e.key()}.compare(&a) }
 	if !slices.IsSortedFunc(items, order) {
 		slices.SortFunc(items, order)
 	}
@@ -124,7 +124,7 @@ func (p indexPivot) compare(it indexItem) int {
 	if c := strings.Compare(it.key, p.key); c != 0 {
 		return c
 	}
-	return strings.Compare(it.e.key, p.record)
+	return strings.Compare(it.e.key(), p.record)
 }
 
 type indexOrder struct{}
@@ -145,7 +145,7 @@ func (indexOrder) find(items []indexItem, at indexPivot) (int, bool) {
 	return i, false
 }
 
-func (indexOrder) pivot(it indexItem) indexPivot { return indexPivot{it.key, it.e.key} }
+func (indexOrder) pivot(it indexItem) indexPivot { return indexPivot{it.key, it.e.key()} }
 
 func newIndexTree() indexTree {
 	return indexTree{tree[indexItem, indexPivot]{order: indexOrder{}}}
@@ -153,7 +153,7 @@ func newIndexTree() indexTree {
 
 // load fills an empty tree, with items in any order.
 func (t *indexTree) load(items []indexItem) {
-	slices.SortFunc(items, func(a, b indexItem) int { return indexPivot{b.key, b.e.key}.compare(a) })
+	slices.SortFunc(items, func(a, b indexItem) int { return indexPivot{b.key, b.e.key()}.compare(a) })
 	// An index may list a record several times under one key.
 	t.build(slices.CompactFunc(items, func(a, b indexItem) bool { return a == b }))
 }

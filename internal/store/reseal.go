@@ -415,9 +415,9 @@ func (s *Store) resealValue(p *prepared, t *table, kv *mvccpb.KeyValue) (ok bool
 	p.thens = append(p.thens, clientv3.OpPut(at, string(value)))
 	p.batch.bytes += int64(len(at) + len(value))
 	if t != nil {
-		e := *held
+		e := held.copy()
 		e.seq, e.size, e.keyVersion = seq, len(value), sealedUnder(value)
-		p.batch.changes = append(p.batch.changes, change{table: t, key: e.key, e: &e})
+		p.batch.changes = append(p.batch.changes, change{table: t, key: e.key(), e: e})
 	}
 	return true, nil
 }

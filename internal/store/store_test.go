@@ -31,7 +31,7 @@ type shelf struct {
 
 func (h *shelf) attach(s *store.Store) {
 	h.things = store.NewTable(s, store.TableSpec[thing]{
-		Name: "things", Format: 3,
+		Name: "things", Format: 3, Packed: true,
 		Indexes: []store.Index[thing]{
 			{Name: "name", Keys: func(r *thing, emit func(string)) { emit(r.Name) }},
 			{Name: "tag", Keys: func(r *thing, emit func(string)) {
@@ -42,7 +42,10 @@ func (h *shelf) attach(s *store.Store) {
 		},
 	})
 	h.parts = store.NewTable(s, store.TableSpec[thing]{Name: "parts", Format: 1, Child: true})
-	h.blobs = store.NewTable(s, store.TableSpec[thing]{Name: "blobs", Format: 1, Child: true, InlineLimit: 512})
+	h.blobs = store.NewTable(s, store.TableSpec[thing]{Name: "blobs", Format: 1, Child: true, InlineLimit: 512, Packed: true})
+	// So that records are forgotten all the time.
+	h.things.KeepHot(3)
+	h.blobs.KeepHot(1)
 }
 
 func at(scope string, rest ...string) store.Key {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"arca/internal/envelope"
 )
 
 // TableSpec describes a table of records of type T, which is a struct with CBOR
@@ -31,6 +29,11 @@ type TableSpec[T any] struct {
 	// InlineLimit, if not 0, keeps records whose sealed size is larger out of memory:
 	// Load reads them when asked. Such a table has no indexes and no Get.
 	InlineLimit int
+	// Packed keeps records in memory as they are encoded, but for those that were asked
+	// for lately, and decodes the others each time: for tables that may have very many. A
+	// decoded record has several times the size, and the garbage collector follows each of
+	// its pointers.
+	Packed bool
 	// Quiet reports whether a record may have become what it is in a transaction without
 	// an audit effect, so that no line of the log need explain it. nil: none may.
 	Quiet func(r *T) bool
@@ -67,8 +70,12 @@ type table struct {
 	format  uint64
 	child   bool
 	inline  int
+	packed  bool
+	hot     hotRecords // of a packed table
 	indexes []tableIndex
-	decode  func(body []byte) (any, error) // the record without its format, as *T
+	// decode reads a record without its format, as *T. That of a packed table may point
+	// into body, which then never changes.
+	decode func(body []byte) (any, error)
 	// quiet and vanishes are as in TableSpec; quiet may be nil.
 	quiet    func(rec any) bool
 	vanishes bool
@@ -110,8 +117,11 @@ func NewTable[T any](s *Store, spec TableSpec[T]) *Table[T] {
 	}
 	t := &table{
 		store: s, index: len(s.tables), name: spec.Name, prefix: root + spec.Name + "/",
-		format: spec.Format, child: spec.Child, inline: spec.InlineLimit,
+		format: spec.Format, child: spec.Child, inline: spec.InlineLimit, packed: spec.Packed,
 		vanishes: spec.Vanishes, changed: observer(spec.Changed), reloaded: spec.Reloaded, counts: make(map[string]int),
+	}
+	if spec.Packed {
+		t.hot.entries = make([]atomic.Pointer[entry], maxHotRecords)
 	}
 	if spec.Quiet != nil {
 		t.quiet = func(rec any) bool { return spec.Quiet(rec.(*T)) }
@@ -120,7 +130,7 @@ func NewTable[T any](s *Store, spec TableSpec[T]) *Table[T] {
 	t.decode = func(body []byte) (any, error) {
 		r := new(T)
 		if dec != nil {
-			if dec.decode(body, reflect.ValueOf(r).Elem()) {
+			if dec.decode(body, reflect.ValueOf(r).Elem(), spec.Packed) {
 				return r, nil
 			}
 			*r = *new(T)
@@ -144,35 +154,34 @@ func NewTable[T any](s *Store, spec TableSpec[T]) *Table[T] {
 // decodeValue opens an etcd value of the table. rec is nil if the record is too
 // large to be kept in memory, which the mirror then is not burdened with decoding.
 func (t *table) decodeValue(key string, value []byte, inline bool) (*entry, error) {
-	e := &entry{key: key, size: len(value), keyVersion: sealedUnder(value)}
+	var e *entry
 	if inline && t.inline > 0 && len(value) > t.inline {
 		// The seal is checked when the record is loaded; its sequence, until then, is
 		// as good as what etcd says.
 		seq, _, err := splitValue(value)
+		if err != nil {
+			return nil, err
+		}
+		e = newStub(key)
 		e.seq = seq
-		return e, err
+	} else {
+		seq, plain, err := t.store.openValue(t.prefix+key, value)
+		if err != nil {
+			return nil, err
+		}
+		defer plain.Wipe()
+		if e, err = t.newEntry(key, plain); err != nil {
+			return nil, err
+		}
+		e.seq = seq
 	}
-	seq, plain, err := t.store.openValue(t.prefix+key, value)
-	if err != nil {
-		return nil, err
-	}
-	defer plain.Wipe()
-	e.seq = seq
-	e.rec, err = t.decodePlain(plain)
-	return e, err
+	e.size, e.keyVersion = len(value), sealedUnder(value)
+	return e, nil
 }
 
-func (t *table) decodePlain(plain envelope.Plaintext) (any, error) {
-	_, body, err := t.store.codec.split(plain.Bytes(), t.format)
-	if err != nil {
-		return nil, err
-	}
-	return t.decode(body)
-}
-
-func (t *table) eachIndexKey(e *entry, fn func(i int, key string)) {
+func (t *table) eachIndexKey(rec any, fn func(i int, key string)) {
 	for i := range t.indexes {
-		t.indexes[i].keys(e.rec, func(key string) { fn(i, key) })
+		t.indexes[i].keys(rec, func(key string) { fn(i, key) })
 	}
 }
 
@@ -209,7 +218,16 @@ func (t *Table[T]) Get(v *Snap, k Key) (*T, bool) {
 	if !ok {
 		return nil, false
 	}
-	return e.rec.(*T), true
+	return t.t.recall(e).(*T), true
+}
+
+// Peek is Get for those who pass over many records: it does not count as asking for one.
+func (t *Table[T]) Peek(v *Snap, k Key) (*T, bool) {
+	e, ok := v.find(t.t, t.t.hashKey(k))
+	if !ok {
+		return nil, false
+	}
+	return t.t.pass(v, e).(*T), true
 }
 
 // Load is Get for tables with InlineLimit: it may read from etcd. The error is
@@ -227,11 +245,28 @@ func (t *Table[T]) Load(ctx context.Context, v *Snap, k Key) (*T, error) {
 	return rec.(*T), nil
 }
 
+// Find returns the first record that an index lists under exactly this key. It is shared
+// and must not be modified.
+func (t *Table[T]) Find(v *Snap, index, key string) (*T, bool) {
+	var found *entry
+	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
+	ix.ascend(indexPivot{key: key}, func(it indexItem) bool {
+		if it.key == key {
+			found = it.e
+		}
+		return false
+	})
+	if found == nil {
+		return nil, false
+	}
+	return t.t.recall(found).(*T), true
+}
+
 // Ascend visits records in index order, from the first key >= from, while fn returns
 // true. The records are shared and must not be modified.
 func (t *Table[T]) Ascend(v *Snap, index, from string, fn func(key string, r *T) bool) {
 	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
-	ix.ascend(indexPivot{key: from}, func(it indexItem) bool { return fn(it.key, it.e.rec.(*T)) })
+	ix.ascend(indexPivot{key: from}, func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) })
 }
 
 // Descend visits records in reverse index order, from the last key <= from, while fn
@@ -239,7 +274,7 @@ func (t *Table[T]) Ascend(v *Snap, index, from string, fn func(key string, r *T)
 // modified.
 func (t *Table[T]) Descend(v *Snap, index, from string, fn func(key string, r *T) bool) {
 	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
-	visit := func(it indexItem) bool { return fn(it.key, it.e.rec.(*T)) }
+	visit := func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) }
 	if from == "" {
 		ix.reverse(visit)
 		return
@@ -253,7 +288,12 @@ func (t *Table[T]) Descend(v *Snap, index, from string, fn func(key string, r *T
 func (t *Table[T]) Walk(ctx context.Context, v *Snap, fn func(r *T) error) (err error) {
 	v.st.tables[t.t.index].records.Scan(func(_ string, e *entry) bool {
 		var rec any
-		if rec, err = v.load(ctx, t.t, e); err == nil {
+		if !e.stub() {
+			rec = t.t.pass(v, e)
+		} else {
+			rec, err = v.load(ctx, t.t, e)
+		}
+		if err == nil {
 			err = fn(rec.(*T))
 		}
 		return err == nil

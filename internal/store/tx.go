@@ -58,12 +58,13 @@ func (t *Table[T]) Put(tx *Tx, k Key, r *T) {
 		return
 	}
 	// The mirror gets what everybody else will read, not the caller's memory.
-	e := &entry{key: t.t.hashKey(k)}
-	if e.rec, err = t.t.decodePlain(envelope.NewPlaintext(plain)); err != nil {
+	key := t.t.hashKey(k)
+	e, err := t.t.newEntry(key, envelope.NewPlaintext(plain))
+	if err != nil {
 		tx.fail(fmt.Errorf("encode record of table %s: %w", t.t.name, err))
 		return
 	}
-	tx.write(t.t, k, &write{table: t.t, key: e.key, plain: plain, e: e})
+	tx.write(t.t, k, &write{table: t.t, key: key, plain: plain, e: e})
 }
 
 // Delete removes the record; its revision is compared, unless Child tables spare it.

@@ -235,7 +235,7 @@ func (s *Store) commitPrepared(p *prepared, fence *Leadership) (Commit, int64, e
 	// Durable. A crash from here on loses the answer, not the write; its effect tells
 	// the next start that it happened.
 	for _, l := range p.large {
-		s.cache.put(cacheKey{l.table, l.e.key, rev}, l.rec, int64(l.e.size))
+		s.cache.put(cacheKey{l.table, l.e.key(), rev}, l.rec, int64(l.e.size))
 	}
 	if !p.effect {
 		s.effects.settle(seq, removable)
@@ -348,14 +348,14 @@ func (s *Store) prepareWrite(p *prepared, at string, w *write, snapshotRev int64
 	if err != nil {
 		return Change{}, err
 	}
-	e := *w.e
+	e := w.e.copy()
 	e.seq, e.size, e.keyVersion = seq, len(value), sealedUnder(value)
 	if w.table.inline > 0 && len(value) > w.table.inline {
-		p.large = append(p.large, largeRecord{w.table, &e, e.rec})
-		e.rec = nil
+		p.large = append(p.large, largeRecord{w.table, e, w.table.record(e)})
+		e.strip()
 	}
 	p.put(at, value)
-	p.batch.changes = append(p.batch.changes, change{table: w.table, key: w.key, e: &e})
+	p.batch.changes = append(p.batch.changes, change{table: w.table, key: w.key, e: e})
 	return Change{Table: w.table.name, Key: []byte(at), Sequence: seq, SHA256: sha256.Sum256(value)}, nil
 }
 
@@ -382,14 +382,14 @@ func (s *Store) prepareRange(tx *Tx, p *prepared, r childDelete) (changes []Chan
 		p.batch.changes = append(p.batch.changes, change{table: r.table, key: r.from, until: r.till})
 	}
 	for _, e := range rangeOf(tx.st.tables[r.table.index].records, r.from, r.till) {
-		if _, ok := tx.writes[prefix+e.key]; ok {
+		if _, ok := tx.writes[prefix+e.key()]; ok {
 			continue
 		}
 		if single {
-			p.thens = append(p.thens, clientv3.OpDelete(prefix+e.key))
-			p.batch.changes = append(p.batch.changes, change{table: r.table, key: e.key})
+			p.thens = append(p.thens, clientv3.OpDelete(prefix+e.key()))
+			p.batch.changes = append(p.batch.changes, change{table: r.table, key: e.key()})
 		}
-		changes = append(changes, Change{Table: r.table.name, Key: []byte(prefix + e.key), Sequence: e.seq, Deleted: true})
+		changes = append(changes, Change{Table: r.table.name, Key: []byte(prefix + e.key()), Sequence: e.seq, Deleted: true})
 	}
 	return changes
 }

@@ -146,11 +146,11 @@ func (r *readIndex) ask(s *Store) {
 
 // load returns the record of an entry, from memory or from etcd.
 func (v *Snap) load(ctx context.Context, t *table, e *entry) (any, error) {
-	if e.rec != nil {
-		return e.rec, nil
+	if !e.stub() {
+		return t.recall(e), nil
 	}
 	s := v.store
-	at := cacheKey{t, e.key, e.rev}
+	at := cacheKey{t, e.key(), e.rev}
 	if rec, ok := s.cache.get(at); ok {
 		return rec, nil
 	}
@@ -161,10 +161,10 @@ func (v *Snap) load(ctx context.Context, t *table, e *entry) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	got, err := s.client.Get(ctx, t.prefix+e.key, opts...)
+	got, err := s.client.Get(ctx, t.prefix+e.key(), opts...)
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		// The snapshot is older than etcd's memory, the record need not be.
-		got, err = s.client.Get(ctx, t.prefix+e.key)
+		got, err = s.client.Get(ctx, t.prefix+e.key())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: read record: %w", ErrUnavailable, err)
@@ -173,18 +173,19 @@ func (v *Snap) load(ctx context.Context, t *table, e *entry) (any, error) {
 		v.moved = got.Header.Revision
 		return nil, errMoved
 	}
-	full, err := t.decodeValue(e.key, got.Kvs[0].Value, false)
+	full, err := t.decodeValue(e.key(), got.Kvs[0].Value, false)
 	if errors.Is(err, envelope.ErrNoKey) {
 		// Sealed anew since, and the former key forgotten.
-		now, gerr := s.client.Get(ctx, t.prefix+e.key)
+		now, gerr := s.client.Get(ctx, t.prefix+e.key())
 		if gerr == nil && (len(now.Kvs) == 0 || now.Kvs[0].ModRevision != e.rev) {
 			v.moved = now.Header.Revision
 			return nil, errMoved
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read record %s of table %s: %w", hexKey(e.key), t.name, err)
+		return nil, fmt.Errorf("read record %s of table %s: %w", hexKey(e.key()), t.name, err)
 	}
-	s.cache.put(at, full.rec, int64(e.size))
-	return full.rec, nil
+	rec := t.record(full)
+	s.cache.put(at, rec, int64(e.size))
+	return rec, nil
 }

@@ -62,8 +62,13 @@ func (c zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range fields {
 		f.AddTo(enc)
 	}
-	if cause, _ := enc.Fields["error"].(string); strings.Contains(cause, "interrupted due to stop signal") {
+	switch cause, _ := enc.Fields["error"].(string); {
+	case strings.Contains(cause, "interrupted due to stop signal"):
 		return nil // a compaction under way when the member stops; the next start finishes it
+	case strings.HasPrefix(e.Message, "failed to publish local member") && strings.Contains(cause, "too many requests"):
+		// A member with much of its log to read again tries without a pause, thousands of
+		// times within milliseconds, until it has.
+		return nil
 	}
 	attrs := make([]slog.Attr, 0, len(enc.Fields))
 	for k, v := range enc.Fields {
