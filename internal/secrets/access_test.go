@@ -78,7 +78,7 @@ func TestLastAccessWrites(t *testing.T) {
 	revision := func() int64 {
 		t.Helper()
 		b.flush(t)
-		return b.revision(t)
+		return b.accessRevision(t)
 	}
 	start := revision()
 	b.read(t, "s")
@@ -93,7 +93,7 @@ func TestLastAccessWrites(t *testing.T) {
 		}
 	}
 	for range 3 {
-		before := b.revision(t)
+		before := b.accessRevision(t)
 		b.now = b.now.Add(oneDay)
 		b.read(t, "s")
 		b.read(t, "s")

@@ -149,3 +149,6 @@ func Questions(secretID string, sec *Secret) (lookup func(key string) ([]string,
 	q := &question{secretID: secretID, sec: sec}
 	return func(key string) ([]string, bool) { return q.Lookup(nil, key) }, q.conditionKeys()
 }
+
+// AccessRevision is when an access record was last written.
+func (s *Service) AccessRevision(v *store.Snap) int64 { return s.access.Revision(v) }

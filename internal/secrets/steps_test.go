@@ -147,10 +147,11 @@ func keysOf(ck call.Check) map[string]string {
 
 const arnOfBed = "arn:aws:secretsmanager:" + bedRegion + ":" + bedAccount + ":secret:"
 
-// revision is the store's revision, which moves with every commit.
-func (b *bed) revision(t testing.TB) (rev int64) {
+// accessRevision is when an access record was last written. What the store tidies up
+// meanwhile has revisions, too.
+func (b *bed) accessRevision(t testing.TB) (rev int64) {
 	t.Helper()
-	err := b.store.View(context.Background(), func(v *store.Snap) error { rev = v.Revision(); return nil })
+	err := b.store.View(context.Background(), func(v *store.Snap) error { rev = b.svc.AccessRevision(v); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
