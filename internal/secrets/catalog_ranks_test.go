@@ -15,6 +15,7 @@ import (
 // However much has come, gone and moved since the orders were sorted, or while they were,
 // pages found by passing over them are those that walking finds.
 func TestRankingsAgreeWithWalk(t *testing.T) {
+	checks(t, 40)
 	sh := newShelf(t)
 	var all []*secrets.Secret
 	next := 0

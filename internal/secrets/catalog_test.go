@@ -2,9 +2,11 @@ package secrets_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -71,6 +73,7 @@ func drawFilters(t *rapid.T) (filters []smapi.Filter) {
 // finds, in the same order, whatever has changed in the store before, and since the
 // snapshot was taken.
 func TestCatalogAgreesWithSnapshot(t *testing.T) {
+	checks(t, 40)
 	sh := newShelf(t)
 	text := rapid.SampledFrom([]string{"", "a", "Abc", "x (foo", "9 lives", "team7"})
 	next, filled := 0, false
@@ -377,4 +380,19 @@ func TestCatalogBesideWriters(t *testing.T) {
 	if err := writers.Wait(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// checks sets how many random cases a test tries that commits many times in each, unless
+// the command line does.
+func checks(t *testing.T, n int) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	before := f.Value.String()
+	if before != f.DefValue {
+		return
+	}
+	if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Value.Set(before) })
 }
