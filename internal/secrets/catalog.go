@@ -82,6 +82,14 @@ func (r *recentChanges) since(rev int64) (changed map[UID]bool, ok bool) {
 	return changed, true
 }
 
+// toldLocked remembers that a secret has changed, and reports whether the catalogue takes
+// the change in.
+func (c *catalog) toldLocked(rev int64, uid UID) bool {
+	c.observed = rev
+	c.recent.add(rev, uid)
+	return c.ready || c.filling
+}
+
 // secretChanged is told by the store of every change of a secret.
 func (c *catalog) secretChanged(rev int64, before, after *Secret) {
 	sec := after
@@ -90,9 +98,7 @@ func (c *catalog) secretChanged(rev int64, before, after *Secret) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.observed = rev
-	c.recent.add(rev, sec.UID)
-	if !c.ready && !c.filling {
+	if !c.toldLocked(rev, sec.UID) {
 		return
 	}
 	if c.filling {
@@ -114,9 +120,7 @@ func (c *catalog) accessChanged(rev int64, before, after *LastAccess) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.observed = rev
-	c.recent.add(rev, a.UID)
-	if !c.ready && !c.filling {
+	if !c.toldLocked(rev, a.UID) {
 		return
 	}
 	day := Day(0)
