@@ -52,6 +52,7 @@ const (
 // needs them.
 type effects struct {
 	prefix string // of the etcd keys of this node
+	first  string // the first key of this life
 
 	step sync.Mutex // held during RemoveStep
 
@@ -185,6 +186,7 @@ func (s *Store) startLife(ctx context.Context) error {
 		return err
 	}
 	x.next = life<<lifeShift + 1
+	x.first = x.key(x.next)
 	x.removed = x.next
 
 	got, err := s.client.Get(ctx, x.prefix, clientv3.WithPrefix())

@@ -249,10 +249,10 @@ const ownWait = 100 * time.Millisecond
 
 // isOwn reports whether a revision is a commit of this node, by its effect.
 func (s *Store) isOwn(events []*clientv3.Event) bool {
-	prefix := s.effects.prefix
+	x := &s.effects
 	return slices.ContainsFunc(events, func(ev *clientv3.Event) bool {
 		key := ev.Kv.Key
-		return ev.Type == clientv3.EventTypePut && len(key) > len(prefix) && string(key[:len(prefix)]) == prefix
+		return ev.Type == clientv3.EventTypePut && len(key) == len(x.first) && string(key[:len(x.prefix)]) == x.prefix && string(key) >= x.first
 	})
 }
 

@@ -192,7 +192,9 @@ func (s *Store) openKeyring(ctx context.Context) error {
 			return errors.New("the root record of the store was deleted while it was opened")
 		}
 	}
-	s.ring = newKeyring()
+	if s.ring == nil {
+		s.ring = newKeyring()
+	}
 	if err := s.learnKeyring(ctx); err != nil {
 		return err
 	}

@@ -122,10 +122,24 @@ func (s *Store) learnKeyring(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.takeKeyring(ctx, at); err != nil {
+		return err
+	}
+	if at.ringRev == s.ring.rev.Load() {
+		// The watch may have brought this keyring before its change was known to be lost:
+		// then it was there already, and nothing above has ended the doubt.
+		s.ring.doubt.CompareAndSwap(doubted, nil)
+	}
+	s.adopt(ctx, at.root)
+	return nil
+}
+
+// takeKeyring is the part of learnKeyring that works on what was read.
+func (s *Store) takeKeyring(ctx context.Context, at keyringAt) error {
 	if s.deployment != nil && !bytes.Equal(s.deployment, at.root.Deployment) {
 		return errors.New("the root record in etcd is of another deployment now")
 	}
-	err = s.installKeyring(at.ringValue, at.ringRev)
+	err := s.installKeyring(at.ringValue, at.ringRev)
 	if errors.Is(err, errOtherKEK) {
 		var kek *envelope.Key
 		if kek, err = s.openRoot(ctx, at.root); err != nil {
@@ -150,12 +164,6 @@ func (s *Store) learnKeyring(ctx context.Context) error {
 			return err
 		}
 	}
-	if at.ringRev == s.ring.rev.Load() {
-		// The watch may have brought this keyring before its change was known to be lost:
-		// then it was there already, and nothing above has ended the doubt.
-		s.ring.doubt.CompareAndSwap(doubted, nil)
-	}
-	s.adopt(ctx, at.root)
 	return nil
 }
 

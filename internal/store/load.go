@@ -109,6 +109,12 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	return join(l.rev, shards), nil
+}
+
+// join puts together the pieces of each table, which it lets go of.
+func join(rev int64, shards [][]loaded) *loaded {
+	l := &loaded{rev: rev, tables: make([][]*entry, len(shards))}
 	for i := range shards {
 		n := 0
 		for _, part := range shards[i] {
@@ -121,7 +127,7 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 		}
 		shards[i] = nil
 	}
-	return l, nil
+	return l
 }
 
 // loadKeyring takes over the keyring of a revision whose records are about to be read:
@@ -242,11 +248,17 @@ func (s *Store) decodeEvent(kv *mvccpb.KeyValue, deleted bool) (c change, ok boo
 	if deleted {
 		return c, true
 	}
-	c.e, c.refused = t.decodeValue(key, kv.Value, true)
+	return t.decodeRecord(key, kv.Value, kv.ModRevision), true
+}
+
+// decodeRecord turns a record as it was written at a revision into a change.
+func (t *table) decodeRecord(key string, value []byte, rev int64) change {
+	c := change{table: t, key: key}
+	c.e, c.refused = t.decodeValue(key, value, true)
 	if c.refused == nil {
-		c.e.rev = kv.ModRevision
+		c.e.rev = rev
 	}
-	return c, true
+	return c
 }
 
 const (

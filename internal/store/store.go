@@ -215,6 +215,12 @@ func (s *Store) Open(ctx context.Context) (err error) {
 	if err := s.node.open(s.cfg.Dir); err != nil {
 		return err
 	}
+	m := newMirror(s.tables, s.log)
+	var filling sync.WaitGroup // while etcd starts
+	defer filling.Wait()
+	if f := s.readMemberFile(ctx); f != nil {
+		filling.Go(func() { f.fill(s, m) })
+	}
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
@@ -227,16 +233,15 @@ func (s *Store) Open(ctx context.Context) (err error) {
 	if err := s.node.noteKeys(s.keysInUse()); err != nil {
 		return err
 	}
-	s.mirror = newMirror(s.tables, s.log)
+	filling.Wait()
+	s.mirror = m
 	s.cache = newCache(s.cfg.CacheBytes)
 	if err := s.startLife(ctx); err != nil {
 		return err
 	}
-	first, err := s.load(ctx)
-	if err != nil {
+	if err := s.catchUp(ctx); err != nil {
 		return fmt.Errorf("load records: %w", err)
 	}
-	s.mirror.replace(first)
 	return nil
 }
 
