@@ -32,22 +32,33 @@ type accessLog struct {
 	dirty map[UID]bool
 }
 
-// note remembers that a version was read. The common case, a version read already
-// that day, takes a shared lock only.
-func (l *accessLog) note(sec *Secret, versionID string, day Day) {
-	l.mu.RLock()
-	a := l.seen[sec.UID]
-	known := a != nil && a.Versions[versionID] >= day
-	l.mu.RUnlock()
-	if known {
+// noteRead remembers that a version was read. The common case, a version read already
+// that day, takes a shared lock only. Where this process has not seen that, but it is
+// stored, as after a start, nothing is written; with very many secrets most reads are
+// such.
+func (s *Service) noteRead(v *store.Snap, sec *Secret, versionID string, day Day) {
+	if s.seen.has(sec.UID, versionID, day) {
 		return
 	}
+	stored, ok := s.access.Peek(v, accessKey(sec))
+	s.seen.note(sec, versionID, day, ok && stored.Versions[versionID] >= day)
+}
+
+func (l *accessLog) has(uid UID, versionID string, day Day) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	a := l.seen[uid]
+	return a != nil && a.Versions[versionID] >= day
+}
+
+// note remembers that a version was read, and whether that is stored already.
+func (l *accessLog) note(sec *Secret, versionID string, day Day, stored bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.seen == nil {
 		l.seen, l.dirty = make(map[UID]*LastAccess), make(map[UID]bool)
 	}
-	a = l.seen[sec.UID]
+	a := l.seen[sec.UID]
 	if a == nil || a.Versions[versionID] == 0 {
 		if l.versions >= maxSeen && !l.evictLocked(sec.UID) {
 			return
@@ -64,7 +75,9 @@ func (l *accessLog) note(sec *Secret, versionID string, day Day) {
 	}
 	a.Versions[versionID] = max(a.Versions[versionID], day)
 	a.Day = max(a.Day, day)
-	l.dirty[sec.UID] = true
+	if !stored {
+		l.dirty[sec.UID] = true
+	}
 	if len(a.Versions) > len(sec.Versions) {
 		// A secret that is written and read for long leaves versions behind.
 		l.versions -= len(a.Versions)

@@ -105,6 +105,38 @@ func TestLastAccessWrites(t *testing.T) {
 	}
 }
 
+// A process that has just begun does not write what is stored.
+func TestLastAccessAfterStart(t *testing.T) {
+	b := newBed(t)
+	b.create(t, "s")
+	b.put(t, "s", 2)
+	b.read(t, "s")
+	b.flush(t)
+	b.svc.ForgetReads()
+	b.read(t, "s")
+	if secrets, versions, waiting := b.svc.Seen(); secrets != 1 || versions != 1 || waiting != 0 {
+		t.Errorf("a read of a stored day: %d secrets, %d versions in memory, %d waiting", secrets, versions, waiting)
+	}
+	// Another version of the day, and another day, are stored.
+	must[smapi.GetSecretValueOutput](t, b, smapi.OpGetSecretValue, &smapi.GetSecretValueInput{SecretId: "s", VersionId: token(1)})
+	if _, _, waiting := b.svc.Seen(); waiting != 1 {
+		t.Errorf("a read of another version: %d waiting", waiting)
+	}
+	b.flush(t)
+	b.svc.ForgetReads()
+	b.now = b.now.Add(oneDay)
+	b.read(t, "s")
+	if _, _, waiting := b.svc.Seen(); waiting != 1 {
+		t.Errorf("a read of the next day: %d waiting", waiting)
+	}
+	b.flush(t)
+	today := b.now.Truncate(oneDay).Format(time.RFC3339)
+	yesterday := b.now.Add(-oneDay).Truncate(oneDay).Format(time.RFC3339)
+	if got := b.accessDays(t, "s"); got["1"] != yesterday || got["2"] != today {
+		t.Errorf("days = %v, want version 1 on %s and 2 on %s", got, yesterday, today)
+	}
+}
+
 // While the day lasts, a version whose day is stored costs a look-up and no memory.
 func TestLastAccessSteadyState(t *testing.T) {
 	b := newBed(t)

@@ -135,7 +135,8 @@ func checkSecret(sec *Secret) (problems []string) {
 	return problems
 }
 
-// checkValues opens every value of a secret and returns how many there should be.
+// checkValues opens every value of a secret and returns how many should have a record of
+// their own.
 func (s *Service) checkValues(ctx context.Context, v *store.Snap, sec *Secret, report func(string)) (values int) {
 	// Nobody calls: the values are opened as their own account would open them.
 	owner := &call.Call{Caller: call.Principal{Type: call.AWSService, Account: sec.Account}, Partition: sec.Partition, Region: sec.Region}
@@ -144,7 +145,9 @@ func (s *Service) checkValues(ctx context.Context, v *store.Snap, sec *Secret, r
 		if ver.Kind == NoValue {
 			continue
 		}
-		values++
+		if ver.Payload.Value == nil {
+			values++
+		}
 		if err := s.checkValue(ctx, v, owner, sec, ver); err != nil {
 			report(fmt.Sprintf("secret %s: value of version %s: %v", sec.UID, ver.ID, err))
 		}
@@ -155,7 +158,7 @@ func (s *Service) checkValues(ctx context.Context, v *store.Snap, sec *Secret, r
 // checkValue opens a value with each of its keys. A customer's key that is gone or not
 // enabled is its owner's will: what only such keys open is taken on trust.
 func (s *Service) checkValue(ctx context.Context, v *store.Snap, owner *call.Call, sec *Secret, ver *Version) error {
-	p, err := s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
+	p, err := s.payload(ctx, v, sec, ver)
 	if err != nil {
 		return err
 	}
@@ -192,7 +195,7 @@ func (s *Service) checkValue(ctx context.Context, v *store.Snap, owner *call.Cal
 // openOwn opens a value as its own account would, with whichever of its keys can be used,
 // and asks nobody. What it returns must not leave the process.
 func (s *Service) openOwn(ctx context.Context, v *store.Snap, owner *call.Call, sec *Secret, ver *Version) (envelope.Plaintext, error) {
-	p, err := s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
+	p, err := s.payload(ctx, v, sec, ver)
 	if err != nil {
 		return envelope.Plaintext{}, err
 	}

@@ -28,6 +28,13 @@ func (b *bed) spoil(t testing.TB, name string, how func(tx *store.Tx, w secrets.
 	}
 }
 
+// apart gives the values of a secret records of their own, as those of former versions of
+// Arca are.
+func (b *bed) apart(t testing.TB, name string) {
+	t.Helper()
+	b.spoil(t, name, func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) { w.ValuesApart(tx, sec) })
+}
+
 func (b *bed) problems(t testing.TB) (found []string) {
 	t.Helper()
 	err := b.store.View(context.Background(), func(v *store.Snap) error {
@@ -46,49 +53,58 @@ func TestCheckFinds(t *testing.T) {
 		name  string
 		spoil func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret)
 		want  []string
+		apart bool
 	}{
 		{"label twice", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.Versions[0].Stages = []string{"AWSCURRENT"}
 			w.Secret(tx, sec)
-		}, []string{"label AWSCURRENT is held twice"}},
+		}, []string{"label AWSCURRENT is held twice"}, false},
 		{"nothing current", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.Versions[1].Stages = nil
 			w.Secret(tx, sec)
-		}, []string{"none is AWSCURRENT"}},
+		}, []string{"none is AWSCURRENT"}, false},
 		{"version twice", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.Versions[0].ID = sec.Versions[1].ID
 			w.Secret(tx, sec)
-		}, []string{"is there twice"}},
+		}, []string{"is there twice"}, false},
 		{"unreadable policy", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.ResourcePolicy = `{"Statement":`
 			w.Secret(tx, sec)
-		}, []string{"its policy cannot be read"}},
+		}, []string{"its policy cannot be read"}, false},
 		{"half scheduled", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.Deleted = 1
 			w.Secret(tx, sec)
-		}, []string{"half scheduled"}},
+		}, []string{"half scheduled"}, false},
 		{"wrong size", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.Versions[0].Size++
 			w.Secret(tx, sec)
-		}, []string{"bytes, not"}},
+		}, []string{"bytes, not"}, false},
 		{"name leads elsewhere", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			w.Name(tx, sec, sec.Name, secrets.UID{1})
-		}, []string{"its name does not lead to it"}},
+		}, []string{"its name does not lead to it"}, false},
 		{"name of nothing", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			w.Name(tx, sec, "loose", secrets.UID{1})
-		}, []string{"2 names for 1 secrets"}},
+		}, []string{"2 names for 1 secrets"}, false},
 		{"value of another version", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			_ = w.CopyValue(ctx, tx, sec, *token(1), *token(2))
-		}, []string{"value of version " + *token(2) + ": key does not open this ciphertext"}},
+		}, []string{"value of version " + *token(2) + ": key does not open this ciphertext"}, true},
+		{"value of another version in the record", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+			sec.Versions[1].Payload = sec.Versions[0].Payload
+			w.Secret(tx, sec)
+		}, []string{"value of version " + *token(2) + ": key does not open this ciphertext"}, false},
+		{"value in the record gone", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+			sec.Versions[1].Payload = secrets.Payload{}
+			w.Secret(tx, sec)
+		}, []string{"value of version " + *token(2), "-1 values"}, false},
 		{"value gone", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			w.DropValue(tx, sec, *token(2))
-		}, []string{"value of version " + *token(2), "-1 values"}},
+		}, []string{"value of version " + *token(2), "-1 values"}, true},
 		{"value of nothing", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			_ = w.CopyValue(ctx, tx, sec, *token(1), *token(3))
-		}, []string{"+1 values"}},
+		}, []string{"+1 values"}, true},
 		{"secret gone", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			w.DropSecret(tx, sec)
-		}, []string{"days of access", "name of secret", "+2 values"}},
+		}, []string{"days of access", "name of secret", "+2 values"}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBrokenBed(t)
@@ -96,6 +112,9 @@ func TestCheckFinds(t *testing.T) {
 			b.put(t, "s", 2)
 			b.read(t, "s")
 			b.flush(t)
+			if tc.apart {
+				b.apart(t, "s")
+			}
 			if found := b.problems(t); len(found) > 0 {
 				t.Fatalf("problems before: %v", found)
 			}
@@ -119,6 +138,7 @@ func TestMovedValueDoesNotOpen(t *testing.T) {
 	b := newBrokenBed(t)
 	b.create(t, "s")
 	b.put(t, "s", 2)
+	b.apart(t, "s")
 	b.spoil(t, "s", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 		_ = w.CopyValue(context.Background(), tx, sec, *token(1), *token(2))
 	})

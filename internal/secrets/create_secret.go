@@ -84,7 +84,7 @@ func (s *Service) create(ctx context.Context, tx *store.Tx, c *call.Call, sec *S
 	// The name record is written only where none is: of two calls that create one
 	// name, the later runs again and finds the earlier's secret.
 	s.names.Put(tx, at, &SecretName{UID: sec.UID})
-	s.secrets.Put(tx, secretKey(sec), sec)
+	s.put(tx, sec)
 	return nil
 }
 

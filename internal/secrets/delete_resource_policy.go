@@ -23,7 +23,7 @@ func (s *Service) DeleteResourcePolicy(ctx context.Context, c *call.Call, in *sm
 		}
 		sec := old.clone()
 		sec.ResourcePolicy, sec.Changed = "", InstantOf(c.Now)
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		return nil
 	})
 	if err != nil {

@@ -62,7 +62,7 @@ func (s *Service) DeleteSecret(ctx context.Context, c *call.Call, in *smapi.Dele
 		sec = sec.clone()
 		sec.Deleted, sec.Changed = InstantOf(c.Now), InstantOf(c.Now)
 		sec.DeleteAfter = InstantOf(c.Now.Add(time.Duration(days) * 24 * time.Hour))
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		for range sec.Versions {
 			c.ServiceEvent(versionEvent(eventStartDelete, sec))
 		}

@@ -97,7 +97,7 @@ func (e *Expiry) expire(ctx context.Context, now time.Time, key store.Key) error
 		if len(gone) == 0 {
 			return nil
 		}
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		for range gone {
 			emit(versionEvent(eventStartDelete, sec))
 			emit(versionEvent(eventEndDelete, sec))

@@ -68,7 +68,7 @@ func (s *Service) Page(v *store.Snap, q Query, after string, limit int) (page []
 
 // PutBare writes a secret's record and name, nothing below them.
 func (s *Service) PutBare(tx *store.Tx, sec *Secret) {
-	s.secrets.Put(tx, secretKey(sec), sec)
+	s.put(tx, sec)
 	s.names.Put(tx, nameRecordKey(sec.scope(), sec.Name), &SecretName{UID: sec.UID})
 }
 
@@ -145,4 +145,4 @@ func (l *NumberList) All(length int) (all []uint32) {
 }
 
 // PutRecord writes a secret's record alone.
-func (s *Service) PutRecord(tx *store.Tx, sec *Secret) { s.secrets.Put(tx, secretKey(sec), sec) }
+func (s *Service) PutRecord(tx *store.Tx, sec *Secret) { s.put(tx, sec) }

@@ -58,7 +58,7 @@ func (s *Service) Announce(ctx context.Context, scope, name, versionID string, n
 	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
 		sec := s.byName(tx.Snap, scope, name).clone()
 		sec.Versions = append(sec.Versions, Version{ID: versionID, Stages: []string{stagePending}, Created: InstantOf(now)})
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		return nil
 	})
 	return err
@@ -77,7 +77,7 @@ func (s *Service) Spoil(ctx context.Context, scope, name string, how func(tx *st
 type Writer struct{ s *Service }
 
 // Secret writes the record of a secret alone.
-func (w Writer) Secret(tx *store.Tx, sec *Secret) { w.s.secrets.Put(tx, secretKey(sec), sec) }
+func (w Writer) Secret(tx *store.Tx, sec *Secret) { w.s.put(tx, sec) }
 
 // DropSecret deletes the record of a secret alone.
 func (w Writer) DropSecret(tx *store.Tx, sec *Secret) { w.s.secrets.Delete(tx, secretKey(sec)) }
@@ -87,7 +87,21 @@ func (w Writer) Name(tx *store.Tx, sec *Secret, name string, uid UID) {
 	w.s.names.Put(tx, nameRecordKey(sec.scope(), name), &SecretName{UID: uid})
 }
 
-// CopyValue puts the value of one version in the place of another's.
+// ValuesApart gives each value of a secret a record of its own, as formats 1 to 4 did.
+func (w Writer) ValuesApart(tx *store.Tx, sec *Secret) {
+	for i := range sec.Versions {
+		ver := &sec.Versions[i]
+		if ver.Payload.Value != nil {
+			p := ver.Payload
+			w.s.payloads.Put(tx, valueKey(sec, ver.ID), &p)
+			ver.Payload = Payload{}
+		}
+	}
+	w.s.secrets.Put(tx, secretKey(sec), sec)
+}
+
+// CopyValue puts the value of one version in the place of another's; both are records of
+// their own.
 func (w Writer) CopyValue(ctx context.Context, tx *store.Tx, sec *Secret, from, to string) error {
 	p, err := w.s.payloads.Load(ctx, tx.Snap, valueKey(sec, from))
 	if err != nil {
@@ -104,8 +118,12 @@ func (w Writer) DropValue(tx *store.Tx, sec *Secret, id string) {
 	w.s.payloads.Delete(tx, valueKey(sec, id))
 }
 
-// Note remembers a read as GetSecretValue does.
-func (s *Service) Note(sec *Secret, versionID string, day Day) { s.seen.note(sec, versionID, day) }
+// Note remembers a read as GetSecretValue does where the day is not stored yet.
+func (s *Service) Note(sec *Secret, versionID string, day Day) {
+	if !s.seen.has(sec.UID, versionID, day) {
+		s.seen.note(sec, versionID, day, false)
+	}
+}
 
 // Seen counts the secrets and versions whose reads are in memory, and the secrets among
 // them that wait to be stored.
@@ -116,6 +134,13 @@ func (s *Service) Seen() (secrets, versions, waiting int) {
 		versions += len(a.Versions)
 	}
 	return len(s.seen.seen), versions, len(s.seen.dirty)
+}
+
+// ForgetReads leaves nothing in memory, as a start does.
+func (s *Service) ForgetReads() {
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	s.seen.seen, s.seen.dirty, s.seen.versions = nil, nil, 0
 }
 
 // SettleAll takes everything seen for stored.

@@ -40,7 +40,7 @@ func (s *Service) GetSecretValue(ctx context.Context, c *call.Call, in *smapi.Ge
 		}
 		defer plain.Wipe()
 		out = valueAnswer(sec, arn, ver, plain.Bytes())
-		s.seen.note(sec, ver.ID, DayOf(c.Now))
+		s.noteRead(v, sec, ver.ID, DayOf(c.Now))
 		return nil
 	})
 	if err != nil {

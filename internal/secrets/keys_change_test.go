@@ -39,8 +39,13 @@ func (b *bed) readVersions(t testing.TB, options ...callOption) string {
 const allVersions = "1:value of s 2:value 2 3:value 3 4:value 4"
 
 // A change of key takes the versions along that carry AWS's labels, and leaves their
-// former key beside the new one.
+// former key beside the new one, wherever their values are.
 func TestChangeOfKey(t *testing.T) {
+	t.Run("values in the secret's record", func(t *testing.T) { testChangeOfKey(t, false) })
+	t.Run("values of former versions of Arca", func(t *testing.T) { testChangeOfKey(t, true) })
+}
+
+func testChangeOfKey(t *testing.T, apart bool) {
 	b := newHouse(t)
 	defer b.check(t)
 	const def = "DefaultEncryptionKey"
@@ -48,6 +53,9 @@ func TestChangeOfKey(t *testing.T) {
 	b.threeVersions(t, "")
 	to := func(key, want string) {
 		t.Helper()
+		if apart {
+			b.apart(t, "s")
+		}
 		must[smapi.UpdateSecretOutput](t, b, smapi.OpUpdateSecret, rekey("s", key))
 		if got := b.versionKeys(t, "s"); got != want {
 			t.Errorf("keys after the change to %q = %s, want %s", key, got, want)

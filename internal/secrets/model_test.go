@@ -36,13 +36,14 @@ func TestOperationsAgreeWithModel(t *testing.T) {
 		world := make(map[string]*modelSecret)
 		name := rapid.Map(rapid.SampledFrom([]string{"a", "b/c"}), func(s string) string { return fmt.Sprintf("r%d/%s", run, s) })
 		version := rapid.Map(rapid.IntRange(1, 5), func(n int) string { return *token(n) })
-		content := rapid.SampledFrom([]string{"x", "y"})
+		// Values of ordinary size are part of the secret's record, large ones are not.
+		content := rapid.SampledFrom([]string{"x", "y", strings.Repeat("z", 2000)})
 		label := rapid.SampledFrom([]string{"AWSCURRENT", "AWSPREVIOUS", "AWSPENDING", "MINE"})
 		for range rapid.IntRange(1, 25).Draw(t, "calls") {
 			s := &sequel{tb: tb, t: t, b: b, world: world, name: name.Draw(t, "name")}
 			s.sec = world[s.name]
 			b.now = b.now.Add(1e6)
-			switch op := rapid.SampledFrom([]string{"create", "put", "put", "update", "stage", "stage", "delete", "force", "restore", "tag", "untag"}).Draw(t, "operation"); op {
+			switch op := rapid.SampledFrom([]string{"create", "put", "put", "update", "stage", "stage", "delete", "force", "restore", "tag", "untag", "older"}).Draw(t, "operation"); op {
 			case "create":
 				s.create(version.Draw(t, "token"), content.Draw(t, "value"))
 			case "put":
@@ -56,7 +57,11 @@ func TestOperationsAgreeWithModel(t *testing.T) {
 			case "restore":
 				s.restore()
 			case "tag":
-				s.tag(rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key"), content.Draw(t, "value"))
+				s.tag(rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key"), rapid.SampledFrom([]string{"x", "y"}).Draw(t, "value"))
+			case "older":
+				if s.sec != nil {
+					b.apart(tb, s.name) // the secret as former versions have left it
+				}
 			case "untag":
 				s.untag(rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key"))
 			}

@@ -28,7 +28,7 @@ func (s *Service) PutResourcePolicy(ctx context.Context, c *call.Call, in *smapi
 		if sec.ResourcePolicy, err = s.acceptedPolicy(ctx, c, tx.Snap, &id, old, in, keys); err != nil {
 			return err
 		}
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		out = &smapi.PutResourcePolicyOutput{ARN: new(sec.ARN()), Name: &sec.Name}
 		return nil
 	})

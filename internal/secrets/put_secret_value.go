@@ -51,7 +51,7 @@ func (s *Service) PutSecretValue(ctx context.Context, c *call.Call, in *smapi.Pu
 			}
 			s.noteValue(tx, sec, before, c.Now)
 			sec.Changed = InstantOf(c.Now)
-			s.secrets.Put(tx, secretKey(sec), sec)
+			s.put(tx, sec)
 		}
 		out = &smapi.PutSecretValueOutput{
 			ARN: new(sec.ARN()), Name: &sec.Name, VersionId: &token, VersionStages: sec.version(token).Stages,

@@ -146,6 +146,9 @@ type Version struct {
 	// FormerKMSKeyIDs are further keys that wrap the same data key, named likewise: what a
 	// change of the secret's key has left. Format 1 has none.
 	FormerKMSKeyIDs []string `cbor:"7,keyasint,omitempty"`
+	// Payload is the value, if it is kept here and not in a record of its own; see
+	// keptInSecret. Formats 1 to 4 have none.
+	Payload Payload `cbor:"8,keyasint,omitzero"`
 }
 
 // SecretName reserves a name within a scope. That its key is written only when it
@@ -154,7 +157,8 @@ type SecretName struct {
 	UID UID `cbor:"1,keyasint"`
 }
 
-// Payload is the value of a version, sealed under a data key of its own.
+// Payload is the value of a version, sealed under a data key of its own: part of the
+// secret's record, or a record by itself.
 type Payload struct {
 	// DataKey is the data key, wrapped by the KMS key under the encryption context of
 	// the version.

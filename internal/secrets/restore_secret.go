@@ -23,7 +23,7 @@ func (s *Service) RestoreSecret(ctx context.Context, c *call.Call, in *smapi.Res
 		}
 		sec = sec.clone()
 		sec.Deleted, sec.DeleteAfter, sec.Changed = 0, 0, InstantOf(c.Now)
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		s.wake(tx, sec, c.Now)
 		for range sec.Versions {
 			c.ServiceEvent(versionEvent(eventCancelDelete, sec))

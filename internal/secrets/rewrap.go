@@ -32,7 +32,7 @@ func staleVersions(sec *Secret, name string) (list []*Version) {
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_update-encryption-key.html
 func (s *Service) rewrap(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, key *kms.Key, name string) error {
 	for _, ver := range staleVersions(sec, name) {
-		p, err := s.payloads.Load(ctx, tx.Snap, valueKey(sec, ver.ID))
+		p, err := s.payload(ctx, tx.Snap, sec, ver)
 		if err != nil {
 			return fmt.Errorf("load value of version %s of secret %s: %w", ver.ID, sec.UID, err)
 		}
@@ -50,7 +50,11 @@ func (s *Service) rewrap(ctx context.Context, tx *store.Tx, c *call.Call, sec *S
 				continue
 			}
 			ver.KMSKeyID, ver.FormerKMSKeyIDs = name, []string{former}
-			s.payloads.Put(tx, valueKey(sec, ver.ID), &Payload{DataKey: anew, Value: p.Value, FormerDataKeys: [][]byte{wrapped}})
+			apart := ver.Payload.Value == nil
+			ver.Payload = Payload{DataKey: anew, Value: p.Value, FormerDataKeys: [][]byte{wrapped}}
+			if apart && ver.keptInSecret() {
+				s.payloads.Delete(tx, valueKey(sec, ver.ID))
+			}
 			break
 		}
 	}

@@ -82,7 +82,7 @@ func (s *Service) RotateSecret(ctx context.Context, c *call.Call, in *smapi.Rota
 		_, event := s.startJob(tx, sec, kind, sec.version(token), job, c.Caller.ARN, c.Now)
 		c.ServiceEvent(event)
 		sec.Changed = InstantOf(c.Now)
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		return nil
 	})
 	if err != nil {
@@ -248,7 +248,7 @@ func (s *Service) CancelRotateSecret(ctx context.Context, c *call.Call, in *smap
 		r := *sec.Rotation
 		r.Enabled, r.Start, r.Next, r.Missed, r.Token = false, 0, 0, 0, ""
 		sec.Rotation, sec.Changed = &r, InstantOf(c.Now)
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		if j, ok := s.jobs.Get(tx.Snap, jobKey(sec)); ok {
 			h, err := s.history(ctx, tx.Snap, sec)
 			if err != nil {

@@ -216,7 +216,7 @@ func (s *Service) changeRotation(ctx context.Context, c *call.Call, action, secr
 		if err := fn(tx, sec, j); err != nil {
 			return err
 		}
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		return nil
 	})
 	return sec, err

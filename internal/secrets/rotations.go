@@ -129,7 +129,7 @@ func (r *Rotations) begin(ctx context.Context, now time.Time, key store.Key) err
 			s.jobs.Put(tx, jobKey(sec), j)
 			emit(event)
 		}
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		return nil
 	})
 }
@@ -442,7 +442,7 @@ func (s *Service) endJob(ctx context.Context, tx *store.Tx, sec *Secret, j *Rota
 	if err != nil {
 		return err
 	}
-	s.secrets.Put(tx, secretKey(sec), sec)
+	s.put(tx, sec)
 	s.histories.Put(tx, historyKey(sec), remember(past, j.past(outcome, InstantOf(now))))
 	s.jobs.Delete(tx, jobKey(sec))
 	return nil

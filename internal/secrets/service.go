@@ -106,14 +106,15 @@ type Service struct {
 }
 
 const (
-	secretFormat = 4 // 1 knew no former keys of a version, 2 no rotation, 3 no missed one
+	secretFormat = 5 // 1 knew no former keys of a version, 2 no rotation, 3 no missed one, 4 no values
 	nameFormat   = 1
-	valueFormat  = 2 // likewise
+	valueFormat  = 2 // 1 knew no former keys
 	accessFormat = 1
 
 	// inlineValueBytes is the size up to which sealed values live in the mirror, so that
-	// reading an ordinary secret, of up to 1 KiB, touches memory only. The seals, the
-	// wrapped data key and the record around them take some 200 bytes.
+	// reading an ordinary secret, of up to 1 KiB, touches memory only, and up to which they
+	// are part of the secret's record. The seals, the wrapped data key and the record around
+	// them take some 200 bytes.
 	inlineValueBytes = 1280
 )
 

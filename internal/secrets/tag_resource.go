@@ -44,6 +44,6 @@ func (s *Service) putTags(ctx context.Context, tx *store.Tx, c *call.Call, actio
 		return err
 	}
 	sec.Changed = InstantOf(c.Now)
-	s.secrets.Put(tx, secretKey(sec), sec)
+	s.put(tx, sec)
 	return nil
 }

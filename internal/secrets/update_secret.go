@@ -39,7 +39,7 @@ func (s *Service) UpdateSecret(ctx context.Context, c *call.Call, in *smapi.Upda
 		if added || in.Description != nil || in.KmsKeyId != nil {
 			s.noteValue(tx, sec, before, c.Now)
 			sec.Changed = InstantOf(c.Now)
-			s.secrets.Put(tx, secretKey(sec), sec)
+			s.put(tx, sec)
 		}
 		return nil
 	})

@@ -33,7 +33,7 @@ func (s *Service) UpdateSecretVersionStage(ctx context.Context, c *call.Call, in
 		}
 		s.noteValue(tx, sec, before, c.Now)
 		sec.Changed = InstantOf(c.Now)
-		s.secrets.Put(tx, secretKey(sec), sec)
+		s.put(tx, sec)
 		return nil
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"arca/internal/api"
 	"arca/internal/api/smapi"
@@ -61,9 +62,9 @@ func encryptionContext(arn, versionID string) map[string]string {
 // calls.
 func (s *Secret) keyOwner() kms.Owner { return kms.Owner{Account: s.Account, Region: s.Region} }
 
-// seal writes the value of a version under a fresh data key that key wraps.
-func (s *Service) seal(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, versionID string, val value, key *kms.Key) error {
-	encCtx := encryptionContext(sec.ARN(), versionID)
+// seal gives a version its value, under a fresh data key that key wraps.
+func (s *Service) seal(ctx context.Context, tx *store.Tx, c *call.Call, sec *Secret, ver *Version, val value, key *kms.Key) error {
+	encCtx := encryptionContext(sec.ARN(), ver.ID)
 	if err := s.useKey(ctx, c, tx.Snap, key, generateDataKey, encCtx); err != nil {
 		return errUse(err, errEncrypt)
 	}
@@ -76,14 +77,14 @@ func (s *Service) seal(ctx context.Context, tx *store.Tx, c *call.Call, sec *Sec
 	if err != nil {
 		return fmt.Errorf("seal value: %w", err)
 	}
-	s.payloads.Put(tx, valueKey(sec, versionID), &Payload{DataKey: wrapped, Value: sealed})
+	ver.Payload = Payload{DataKey: wrapped, Value: sealed}
 	return nil
 }
 
 // open reads the value of a version for the caller of c, who must be allowed to use its
 // key. arn is that of the secret. The result is the operation's to wipe.
 func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Secret, arn string, ver *Version) (envelope.Plaintext, error) {
-	p, err := s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
+	p, err := s.payload(ctx, v, sec, ver)
 	if err != nil {
 		return envelope.Plaintext{}, fmt.Errorf("load value of version %s of secret %s: %w", ver.ID, sec.UID, err)
 	}
@@ -99,6 +100,43 @@ func (s *Service) open(ctx context.Context, c *call.Call, v *store.Snap, sec *Se
 		return envelope.Plaintext{}, errDecrypt(err)
 	}
 	return plain, nil
+}
+
+// payload returns the sealed value of a version that has one. It is shared and must not be
+// modified.
+func (s *Service) payload(ctx context.Context, v *store.Snap, sec *Secret, ver *Version) (*Payload, error) {
+	if ver.Payload.Value != nil {
+		return &ver.Payload, nil
+	}
+	return s.payloads.Load(ctx, v, valueKey(sec, ver.ID))
+}
+
+// keptInSecret says whether the value of a version is part of the secret's record: those
+// that are read, if they are of ordinary size. Each record costs etcd and the mirror more
+// than such a value has bytes, and the start reads them one by one. At most three versions
+// carry AWS's labels, so a change of anything else writes little for their sake.
+func (ver *Version) keptInSecret() bool {
+	p := &ver.Payload
+	bytes := len(p.DataKey) + len(p.Value)
+	for _, wrapped := range p.FormerDataKeys {
+		bytes += len(wrapped)
+	}
+	return bytes <= inlineValueBytes && slices.ContainsFunc(ver.Stages, func(stage string) bool {
+		return stage == stageCurrent || stage == stagePrevious || stage == stagePending
+	})
+}
+
+// put writes the record of a secret, a clone, and gives values that are not to be part of
+// it records of their own. Every change of a secret is written by it.
+func (s *Service) put(tx *store.Tx, sec *Secret) {
+	for i := range sec.Versions {
+		ver := &sec.Versions[i]
+		if ver.Payload.Value != nil && !ver.keptInSecret() {
+			s.payloads.Put(tx, valueKey(sec, ver.ID), &Payload{ver.Payload.DataKey, ver.Payload.Value, ver.Payload.FormerDataKeys})
+			ver.Payload = Payload{}
+		}
+	}
+	s.secrets.Put(tx, secretKey(sec), sec)
 }
 
 // openValue opens a value with its data key. That goes by the name of the KMS key that

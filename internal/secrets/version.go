@@ -51,7 +51,7 @@ func (s *Service) addVersion(ctx context.Context, tx *store.Tx, c *call.Call, se
 	if err := s.checkLabelQuota(sec, labels); err != nil {
 		return err
 	}
-	return s.seal(ctx, tx, c, sec, token, val, key)
+	return s.seal(ctx, tx, c, sec, ver, val, key)
 }
 
 // checkLabelQuota refuses a change that leaves more labels than are allowed. One
