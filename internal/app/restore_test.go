@@ -182,7 +182,9 @@ func TestRestoreOfProblems(t *testing.T) {
 	cfg := serverConfig(t)
 	a, stop := start(t, cfg, app.ServerSecrets{})
 	creds := loadCredentials(t, cfg.CredentialsFile)
-	if err := works(t, client(a.URL(), creds.AccessKeyID, creds.SecretAccessKey), "torn"); err != nil {
+	c := client(a.URL(), creds.AccessKeyID, creds.SecretAccessKey)
+	// Large enough to be a record of its own, which will be missing.
+	if _, err := c.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("torn"), SecretString: aws.String(strings.Repeat("v", 2000))}); err != nil {
 		t.Fatal(err)
 	}
 	s := app.StoreOf(a)

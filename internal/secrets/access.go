@@ -230,8 +230,8 @@ func (s *Service) storeAccess(ctx context.Context, batch []LastAccess) (gone map
 		gone = make(map[UID]bool)
 		for i := range batch {
 			a := &batch[i]
-			sec, ok := s.secrets.Get(tx.Snap, store.Key{Scope: scopeOf(a.Account, a.Region), Parent: a.UID.String()})
-			if !ok {
+			sec := s.byUID(tx.Snap, scopeOf(a.Account, a.Region), a.UID)
+			if sec == nil {
 				gone[a.UID] = true
 				continue
 			}

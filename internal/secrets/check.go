@@ -17,15 +17,17 @@ import (
 // It reads every value, so it takes its time on a large store.
 func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem string)) {
 	known := make(map[UID]bool)
-	values := 0
+	reserved, values := 0, 0
 	s.secrets.Ascend(v, indexName, "", func(_ string, sec *Secret) bool {
 		known[sec.UID] = true
 		for _, problem := range checkSecret(sec) {
 			report(fmt.Sprintf("secret %s: %s", sec.UID, problem))
 		}
-		name, ok := s.names.Get(v, nameRecordKey(sec.scope(), sec.Name))
-		if !ok || name.UID != sec.UID {
+		if !s.nameLeadsTo(v, sec) {
 			report(fmt.Sprintf("secret %s: its name does not lead to it", sec.UID))
+		}
+		if !sec.NameKeyed {
+			reserved++
 		}
 		values += s.checkValues(ctx, v, sec, report)
 		return ctx.Err() == nil
@@ -50,8 +52,8 @@ func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem 
 	}
 	// A secret found by its name has that name for itself, so further names show in
 	// the number; and values do not say whose they are, so they are only counted.
-	if names != len(known) {
-		report(fmt.Sprintf("%d names for %d secrets", names, len(known)))
+	if names != reserved {
+		report(fmt.Sprintf("%d names for %d secrets", names, reserved))
 	}
 	err = s.payloads.Walk(ctx, v, func(*Payload) error { values--; return ctx.Err() })
 	switch {
@@ -63,12 +65,23 @@ func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem 
 	s.checkRotations(ctx, v, report)
 }
 
+// nameLeadsTo says whether nobody else can create a secret of this one's name.
+func (s *Service) nameLeadsTo(v *store.Snap, sec *Secret) bool {
+	if sec.NameKeyed {
+		at := newUID(sec.scope(), sec.Name)
+		held, ok := s.secrets.Get(v, store.Key{Scope: sec.scope(), Parent: at.name()})
+		return ok && held.UID == sec.UID
+	}
+	name, ok := s.names.Get(v, nameRecordKey(sec.scope(), sec.Name))
+	return ok && name.UID == sec.UID
+}
+
 // checkRotations looks at jobs and histories, which hang under secrets that rotate.
 func (s *Service) checkRotations(ctx context.Context, v *store.Snap, report func(problem string)) {
 	err := s.jobs.Walk(ctx, v, func(j *RotationJob) error {
-		sec, ok := s.secrets.Get(v, store.Key{Scope: scopeOf(j.Account, j.Region), Parent: j.UID.String()})
+		sec := s.byUID(v, scopeOf(j.Account, j.Region), j.UID)
 		switch {
-		case !ok:
+		case sec == nil:
 			report(fmt.Sprintf("rotation of secret %s, which does not exist", j.UID))
 		case sec.Rotation == nil:
 			report(fmt.Sprintf("secret %s: it rotates, and rotation was never set up", j.UID))

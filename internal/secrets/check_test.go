@@ -28,11 +28,14 @@ func (b *bed) spoil(t testing.TB, name string, how func(tx *store.Tx, w secrets.
 	}
 }
 
-// apart gives the values of a secret records of their own, as those of former versions of
-// Arca are.
-func (b *bed) apart(t testing.TB, name string) {
+// asFormat4 leaves a secret as former versions of Arca did.
+func (b *bed) asFormat4(t testing.TB, name string) {
 	t.Helper()
-	b.spoil(t, name, func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) { w.ValuesApart(tx, sec) })
+	b.spoil(t, name, func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+		if err := w.AsFormat4(context.Background(), tx, sec); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func (b *bed) problems(t testing.TB) (found []string) {
@@ -50,10 +53,10 @@ func (b *bed) problems(t testing.TB) (found []string) {
 func TestCheckFinds(t *testing.T) {
 	ctx := context.Background()
 	for _, tc := range []struct {
-		name  string
-		spoil func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret)
-		want  []string
-		apart bool
+		name    string
+		spoil   func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret)
+		want    []string
+		format4 bool
 	}{
 		{"label twice", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			sec.Versions[0].Stages = []string{"AWSCURRENT"}
@@ -81,10 +84,14 @@ func TestCheckFinds(t *testing.T) {
 		}, []string{"bytes, not"}, false},
 		{"name leads elsewhere", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			w.Name(tx, sec, sec.Name, secrets.UID{1})
+		}, []string{"its name does not lead to it"}, true},
+		{"key that is not of the name", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+			sec.Name = "other"
+			w.Secret(tx, sec)
 		}, []string{"its name does not lead to it"}, false},
 		{"name of nothing", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			w.Name(tx, sec, "loose", secrets.UID{1})
-		}, []string{"2 names for 1 secrets"}, false},
+		}, []string{"2 names for 1 secrets"}, true},
 		{"value of another version", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			_ = w.CopyValue(ctx, tx, sec, *token(1), *token(2))
 		}, []string{"value of version " + *token(2) + ": key does not open this ciphertext"}, true},
@@ -112,8 +119,8 @@ func TestCheckFinds(t *testing.T) {
 			b.put(t, "s", 2)
 			b.read(t, "s")
 			b.flush(t)
-			if tc.apart {
-				b.apart(t, "s")
+			if tc.format4 {
+				b.asFormat4(t, "s")
 			}
 			if found := b.problems(t); len(found) > 0 {
 				t.Fatalf("problems before: %v", found)
@@ -138,7 +145,7 @@ func TestMovedValueDoesNotOpen(t *testing.T) {
 	b := newBrokenBed(t)
 	b.create(t, "s")
 	b.put(t, "s", 2)
-	b.apart(t, "s")
+	b.asFormat4(t, "s")
 	b.spoil(t, "s", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 		_ = w.CopyValue(context.Background(), tx, sec, *token(1), *token(2))
 	})
@@ -157,6 +164,7 @@ func TestMovedValueDoesNotOpen(t *testing.T) {
 func TestNameOfMissingSecret(t *testing.T) {
 	b := newBrokenBed(t)
 	b.create(t, "s")
+	b.asFormat4(t, "s")
 	b.spoil(t, "s", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) { w.DropSecret(tx, sec) })
 	refused(t, b, smapi.OpCreateSecret, &smapi.CreateSecretInput{Name: "s", ClientRequestToken: token(1)}, "InternalServiceError: An error occurred on the server side.")
 }

@@ -22,8 +22,9 @@ func (s *Service) CreateSecret(ctx context.Context, c *call.Call, in *smapi.Crea
 		Partition: c.Partition, Account: c.Caller.Account, Region: c.Region,
 		Name: in.Name, Suffix: newSuffix(), Description: text(in.Description),
 		Created: InstantOf(c.Now), Changed: InstantOf(c.Now), CreateToken: text(in.ClientRequestToken),
+		NameKeyed: true,
 	}
-	_, _ = rand.Read(fresh.UID[:]) // never fails: crypto/rand ends the program instead
+	fresh.UID = newUID(fresh.scope(), fresh.Name)
 
 	var out *smapi.CreateSecretOutput
 	err := c.Update(ctx, s.store, func(tx *store.Tx) error {
@@ -67,8 +68,8 @@ func (s *Service) create(ctx context.Context, tx *store.Tx, c *call.Call, sec *S
 	if s.secrets.Count(sec.scope()) >= s.quotas.Secrets {
 		return smapi.LimitExceededException.Errorf("You can't have more than %d secrets in a Region.", s.quotas.Secrets)
 	}
-	at := nameRecordKey(sec.scope(), sec.Name)
-	if _, ok := s.names.Get(tx.Snap, at); ok {
+	_, named := s.names.Get(tx.Snap, nameRecordKey(sec.scope(), sec.Name))
+	if _, ok := s.secrets.Get(tx.Snap, secretKey(sec)); ok || named {
 		// Damaged data. Better refuse than overwrite what may still be mended.
 		return fmt.Errorf("name of new secret %s is taken by a secret that is not there", sec.UID)
 	}
@@ -81,9 +82,8 @@ func (s *Service) create(ctx context.Context, tx *store.Tx, c *call.Call, sec *S
 			return err
 		}
 	}
-	// The name record is written only where none is: of two calls that create one
-	// name, the later runs again and finds the earlier's secret.
-	s.names.Put(tx, at, &SecretName{UID: sec.UID})
+	// Its key goes by the name, and is written only where none is: of two calls that create
+	// one name, the later runs again and finds the earlier's secret.
 	s.put(tx, sec)
 	return nil
 }

@@ -92,11 +92,13 @@ func recoveryDays(asked *int64, force bool) (int64, error) {
 // commit on; a namesake gets another uid, so nothing of this secret can reach it.
 func (s *Service) remove(tx *store.Tx, sec *Secret) {
 	s.secrets.Delete(tx, secretKey(sec))
-	s.names.Delete(tx, nameRecordKey(sec.scope(), sec.Name))
-	s.payloads.DeleteChildren(tx, sec.scope(), sec.UID.String())
-	s.access.DeleteChildren(tx, sec.scope(), sec.UID.String())
-	s.jobs.DeleteChildren(tx, sec.scope(), sec.UID.String())
-	s.histories.DeleteChildren(tx, sec.scope(), sec.UID.String())
+	if !sec.NameKeyed {
+		s.names.Delete(tx, nameRecordKey(sec.scope(), sec.Name))
+	}
+	s.payloads.DeleteChildren(tx, sec.scope(), sec.parent())
+	s.access.DeleteChildren(tx, sec.scope(), sec.parent())
+	s.jobs.DeleteChildren(tx, sec.scope(), sec.parent())
+	s.histories.DeleteChildren(tx, sec.scope(), sec.parent())
 }
 
 func deleteOutput(sec *Secret, at Instant) *smapi.DeleteSecretOutput {

@@ -87,17 +87,40 @@ func (w Writer) Name(tx *store.Tx, sec *Secret, name string, uid UID) {
 	w.s.names.Put(tx, nameRecordKey(sec.scope(), name), &SecretName{UID: uid})
 }
 
-// ValuesApart gives each value of a secret a record of its own, as formats 1 to 4 did.
-func (w Writer) ValuesApart(tx *store.Tx, sec *Secret) {
-	for i := range sec.Versions {
-		ver := &sec.Versions[i]
-		if ver.Payload.Value != nil {
-			p := ver.Payload
-			w.s.payloads.Put(tx, valueKey(sec, ver.ID), &p)
-			ver.Payload = Payload{}
-		}
+// AsFormat4 writes a secret as formats 1 to 4 did: keyed by its uid, the name reserved by a
+// record, each value in a record of its own.
+func (w Writer) AsFormat4(ctx context.Context, tx *store.Tx, sec *Secret) error {
+	if !sec.NameKeyed {
+		return nil
 	}
-	w.s.secrets.Put(tx, secretKey(sec), sec)
+	s := w.s
+	former := sec.clone()
+	former.NameKeyed = false
+	for i := range former.Versions {
+		ver := &former.Versions[i]
+		if ver.Kind == NoValue {
+			continue
+		}
+		p, err := s.payload(ctx, tx.Snap, sec, ver)
+		if err != nil {
+			return err
+		}
+		s.payloads.Put(tx, valueKey(former, ver.ID), &Payload{p.DataKey, p.Value, p.FormerDataKeys})
+		ver.Payload = Payload{}
+	}
+	if a, ok := s.access.Get(tx.Snap, accessKey(sec)); ok {
+		s.access.Put(tx, accessKey(former), a)
+	}
+	if j, ok := s.jobs.Get(tx.Snap, jobKey(sec)); ok {
+		s.jobs.Put(tx, jobKey(former), j)
+	}
+	if h, err := s.histories.Load(ctx, tx.Snap, historyKey(sec)); err == nil {
+		s.histories.Put(tx, historyKey(former), h)
+	}
+	s.remove(tx, sec)
+	w.Name(tx, sec, sec.Name, sec.UID)
+	s.secrets.Put(tx, secretKey(former), former)
+	return nil
 }
 
 // CopyValue puts the value of one version in the place of another's; both are records of

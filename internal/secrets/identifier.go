@@ -123,6 +123,16 @@ func (s *Service) find(v *store.Snap, id *identifier) *Secret {
 	return sec
 }
 
+// byUID looks a secret up by its identity; nil when there is none.
+func (s *Service) byUID(v *store.Snap, scope string, uid UID) *Secret {
+	for _, parent := range []string{uid.name(), uid.String()} {
+		if sec, ok := s.secrets.Get(v, store.Key{Scope: scope, Parent: parent}); ok && sec.UID == uid {
+			return sec
+		}
+	}
+	return nil
+}
+
 // byName looks a secret up by its exact name; nil when there is none.
 func (s *Service) byName(v *store.Snap, scope, name string) *Secret {
 	return s.byNameKey(v, nameKey(scope, name))

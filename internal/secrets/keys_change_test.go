@@ -39,13 +39,13 @@ func (b *bed) readVersions(t testing.TB, options ...callOption) string {
 const allVersions = "1:value of s 2:value 2 3:value 3 4:value 4"
 
 // A change of key takes the versions along that carry AWS's labels, and leaves their
-// former key beside the new one, wherever their values are.
+// former key beside the new one, however the secret is stored.
 func TestChangeOfKey(t *testing.T) {
-	t.Run("values in the secret's record", func(t *testing.T) { testChangeOfKey(t, false) })
-	t.Run("values of former versions of Arca", func(t *testing.T) { testChangeOfKey(t, true) })
+	t.Run("now", func(t *testing.T) { testChangeOfKey(t, false) })
+	t.Run("as former versions left it", func(t *testing.T) { testChangeOfKey(t, true) })
 }
 
-func testChangeOfKey(t *testing.T, apart bool) {
+func testChangeOfKey(t *testing.T, format4 bool) {
 	b := newHouse(t)
 	defer b.check(t)
 	const def = "DefaultEncryptionKey"
@@ -53,8 +53,8 @@ func testChangeOfKey(t *testing.T, apart bool) {
 	b.threeVersions(t, "")
 	to := func(key, want string) {
 		t.Helper()
-		if apart {
-			b.apart(t, "s")
+		if format4 {
+			b.asFormat4(t, "s")
 		}
 		must[smapi.UpdateSecretOutput](t, b, smapi.OpUpdateSecret, rekey("s", key))
 		if got := b.versionKeys(t, "s"); got != want {

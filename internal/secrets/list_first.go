@@ -3,8 +3,6 @@ package secrets
 import (
 	"math/bits"
 	"slices"
-
-	"arca/internal/store"
 )
 
 const (
@@ -212,14 +210,14 @@ func (c *candidates) next(after string, limit int) (spots []spot, bound string, 
 		if changed[p.id] || beyond(&p.place) {
 			continue
 		}
-		if sec, found := c.s.secrets.Get(c.v, store.Key{Scope: c.q.scope, Parent: p.id.String()}); found {
+		if sec := c.s.byUID(c.v, c.q.scope, p.id); sec != nil {
 			spots = append(spots, spot{p.place, sec})
 		}
 	}
 	// All that has changed stands where the snapshot shows it, whatever the catalogue said.
 	for uid := range changed {
-		sec, found := c.s.secrets.Get(c.v, store.Key{Scope: c.q.scope, Parent: uid.String()})
-		if !found {
+		sec := c.s.byUID(c.v, c.q.scope, uid)
+		if sec == nil {
 			continue
 		}
 		at, in := c.s.placeOf(c.v, c.order, sec)

@@ -219,8 +219,7 @@ func (s *Service) walk(v *store.Snap, q *secretQuery, o order, after string, vis
 		})
 	case byRead:
 		walkIndex(s.access, v, indexAccessed, base, "", after, q.descending, func(position string, r *LastAccess) bool {
-			sec, _ := s.secrets.Get(v, store.Key{Scope: q.scope, Parent: r.UID.String()})
-			return visit(o.phase()+position, sec)
+			return visit(o.phase()+position, s.byUID(v, q.scope, r.UID))
 		})
 	}
 }

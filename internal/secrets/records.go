@@ -1,6 +1,8 @@
 package secrets
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 	"time"
@@ -9,12 +11,27 @@ import (
 // The records of this package are stored for good: a key number, once given out,
 // keeps its meaning and is never reused.
 
-// UID is the random identity of a secret. Everything that belongs to a secret hangs
-// under it, so a secret that is created again under an old name shares nothing with
-// its namesake.
+// UID is the identity of a secret: a hash of its name, and random bytes that tell it from
+// another of that name, before it or after. The key of its record goes by the hash, which
+// is what keeps names unique, and everything that belongs to the secret hangs under that
+// key and goes with it. The UIDs of record formats 1 to 4 are random as a whole.
 type UID [16]byte
 
-// String is the hexadecimal form, which is also the Parent part of store keys.
+// nameBytes are those of a UID that are the hash: enough that no two names of an account
+// are taken for one.
+const nameBytes = 12
+
+func newUID(scope, name string) (u UID) {
+	sum := sha256.Sum256([]byte(scope + "\x00" + name))
+	copy(u[:nameBytes], sum[:])
+	_, _ = rand.Read(u[nameBytes:]) // never fails: crypto/rand ends the program instead
+	return u
+}
+
+// name is the part that names the secret's key, in hexadecimal.
+func (u UID) name() string { return hex.EncodeToString(u[:nameBytes]) }
+
+// String is the hexadecimal form.
 func (u UID) String() string { return hex.EncodeToString(u[:]) }
 
 // Instant is a moment to the millisecond, in milliseconds since the Unix epoch: what
@@ -102,6 +119,9 @@ type Secret struct {
 	// CreateToken is the ClientRequestToken of the CreateSecret call, so that a repeat
 	// of a call that made no version is recognised.
 	CreateToken string `cbor:"16,keyasint,omitempty"`
+	// NameKeyed says that the record's key goes by the hash of the name. Of formats 1 to 4,
+	// it goes by the whole UID, and a SecretName reserves the name.
+	NameKeyed bool `cbor:"17,keyasint,omitempty"`
 
 	// Rotation is how the secret is rotated; nil until it has been set up. Formats 1 and 2
 	// have none.
@@ -151,8 +171,7 @@ type Version struct {
 	Payload Payload `cbor:"8,keyasint,omitzero"`
 }
 
-// SecretName reserves a name within a scope. That its key is written only when it
-// is free makes names unique.
+// SecretName reserves the name of a secret that is not NameKeyed.
 type SecretName struct {
 	UID UID `cbor:"1,keyasint"`
 }
@@ -184,6 +203,14 @@ type LastAccess struct {
 func scopeOf(account, region string) string { return account + "/" + region }
 
 func (s *Secret) scope() string { return scopeOf(s.Account, s.Region) }
+
+// parent is the Parent part of the key of the record, and of all that hang under it.
+func (s *Secret) parent() string {
+	if s.NameKeyed {
+		return s.UID.name()
+	}
+	return s.UID.String()
+}
 
 // ARN is the full ARN, suffix included.
 func (s *Secret) ARN() string {

@@ -221,11 +221,11 @@ const (
 
 // jobKey is where the job of a secret lives, historyKey what became of those before.
 func jobKey(sec *Secret) store.Key {
-	return store.Key{Scope: sec.scope(), Parent: sec.UID.String(), Child: "job"}
+	return store.Key{Scope: sec.scope(), Parent: sec.parent(), Child: "job"}
 }
 
 func historyKey(sec *Secret) store.Key {
-	return store.Key{Scope: sec.scope(), Parent: sec.UID.String(), Child: "history"}
+	return store.Key{Scope: sec.scope(), Parent: sec.parent(), Child: "history"}
 }
 
 // attachRotation attaches the tables of rotations.

@@ -147,8 +147,8 @@ func redactTails(text, word string) string {
 
 // secretWords are what must not show of a secret.
 func (s *Service) secretWords(ctx context.Context, v *store.Snap, j *RotationJob) (w words, err error) {
-	sec, ok := s.secrets.Get(v, store.Key{Scope: scopeOf(j.Account, j.Region), Parent: j.UID.String()})
-	if !ok {
+	sec := s.byUID(v, scopeOf(j.Account, j.Region), j.UID)
+	if sec == nil {
 		return nil, fmt.Errorf("secret %s is gone", j.UID)
 	}
 	set := make(wordSet)

@@ -180,7 +180,8 @@ type Claimed struct {
 func (r *Rotations) Claim(ctx context.Context, now time.Time, node string, lease func(functionARN string) time.Duration, skip func(functionARN string) bool) (*Claimed, error) {
 	s := r.secrets
 	for {
-		var key store.Key
+		var scope string
+		var uid UID
 		found := false
 		err := s.store.View(ctx, func(v *store.Snap) error {
 			found = false
@@ -192,7 +193,7 @@ func (r *Rotations) Claim(ctx context.Context, now time.Time, node string, lease
 					return true
 				}
 				found = true
-				key = store.Key{Scope: scopeOf(j.Account, j.Region), Parent: j.UID.String()}
+				scope, uid = scopeOf(j.Account, j.Region), j.UID
 				return false
 			})
 			return nil
@@ -200,7 +201,7 @@ func (r *Rotations) Claim(ctx context.Context, now time.Time, node string, lease
 		if err != nil || !found {
 			return nil, err
 		}
-		claimed, err := r.claim(ctx, now, key, node, lease)
+		claimed, err := r.claim(ctx, now, scope, uid, node, lease)
 		if err != nil || claimed != nil {
 			return claimed, err
 		}
@@ -208,14 +209,14 @@ func (r *Rotations) Claim(ctx context.Context, now time.Time, node string, lease
 }
 
 // claim is nil when the job has been dealt with otherwise.
-func (r *Rotations) claim(ctx context.Context, now time.Time, key store.Key, node string, lease func(string) time.Duration) (claimed *Claimed, err error) {
+func (r *Rotations) claim(ctx context.Context, now time.Time, scope string, uid UID, node string, lease func(string) time.Duration) (claimed *Claimed, err error) {
 	s := r.secrets
 	var mark [16]byte
 	_, _ = rand.Read(mark[:]) // never fails: crypto/rand ends the program instead
 	err = r.commit(ctx, now, func(tx *store.Tx, emit func(call.ServiceEvent)) error {
 		claimed = nil
-		sec, ok := s.secrets.Get(tx.Snap, key)
-		if !ok {
+		sec := s.byUID(tx.Snap, scope, uid)
+		if sec == nil {
 			return nil // its jobs are gone with it
 		}
 		held, ok := s.jobs.Get(tx.Snap, jobKey(sec))
@@ -263,8 +264,8 @@ func (r *Rotations) Settle(ctx context.Context, now time.Time, claimed *Claimed,
 	err = r.commit(ctx, now, func(tx *store.Tx, emit func(call.ServiceEvent)) error {
 		outcome = 0
 		j0 := &claimed.Job
-		sec, ok := s.secrets.Get(tx.Snap, store.Key{Scope: scopeOf(j0.Account, j0.Region), Parent: j0.UID.String()})
-		if !ok {
+		sec := s.byUID(tx.Snap, scopeOf(j0.Account, j0.Region), j0.UID)
+		if sec == nil {
 			return nil
 		}
 		held, ok := s.jobs.Get(tx.Snap, jobKey(sec))
@@ -346,9 +347,8 @@ func (r *Rotations) Release(ctx context.Context, from time.Time, claimed *Claime
 	s := r.secrets
 	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
 		j0 := &claimed.Job
-		key := store.Key{Scope: scopeOf(j0.Account, j0.Region), Parent: j0.UID.String()}
-		sec, ok := s.secrets.Get(tx.Snap, key)
-		if !ok {
+		sec := s.byUID(tx.Snap, scopeOf(j0.Account, j0.Region), j0.UID)
+		if sec == nil {
 			return nil
 		}
 		held, ok := s.jobs.Get(tx.Snap, jobKey(sec))
@@ -357,7 +357,7 @@ func (r *Rotations) Release(ctx context.Context, from time.Time, claimed *Claime
 		}
 		j := *held
 		j.Claim, j.NotBefore = nil, InstantOf(from)
-		s.secrets.Guard(tx, key)
+		s.secrets.Guard(tx, secretKey(sec))
 		s.jobs.Put(tx, jobKey(sec), &j)
 		return nil
 	})

@@ -207,19 +207,19 @@ func timeKey(scope string, t Instant, uid UID) string {
 // secretKey is where the record of a secret lives, valueKey a version's value,
 // accessKey the access days.
 func secretKey(sec *Secret) store.Key {
-	return store.Key{Scope: sec.scope(), Parent: sec.UID.String()}
+	return store.Key{Scope: sec.scope(), Parent: sec.parent()}
 }
 
 func nameRecordKey(scope, name string) store.Key { return store.Key{Scope: scope, Parent: name} }
 
 func valueKey(sec *Secret, versionID string) store.Key {
-	return store.Key{Scope: sec.scope(), Parent: sec.UID.String(), Child: versionID}
+	return store.Key{Scope: sec.scope(), Parent: sec.parent(), Child: versionID}
 }
 
 // accessKey has a third part so that one range delete takes the record along with
 // its secret, whether or not it exists by then.
 func accessKey(sec *Secret) store.Key {
-	return store.Key{Scope: sec.scope(), Parent: sec.UID.String(), Child: "days"}
+	return store.Key{Scope: sec.scope(), Parent: sec.parent(), Child: "days"}
 }
 
 // pruneDue says when the next surplus version of a secret may be pruned; false when

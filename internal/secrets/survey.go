@@ -57,7 +57,8 @@ func (y *Survey) Changed(v *store.Snap, limit int) (changed []*Secret, gone []UI
 
 // Secret finds a secret by its identity.
 func (y *Survey) Secret(v *store.Snap, account, region string, uid UID) (*Secret, bool) {
-	return y.secrets.secrets.Get(v, store.Key{Scope: scopeOf(account, region), Parent: uid.String()})
+	sec := y.secrets.byUID(v, scopeOf(account, region), uid)
+	return sec, sec != nil
 }
 
 // LastRead is midnight of the day on which a secret was last read, on this node or, as far

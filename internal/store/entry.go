@@ -2,12 +2,9 @@ package store
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"unsafe"
-
-	"golang.org/x/sync/errgroup"
 
 	"arca/internal/envelope"
 )
@@ -122,34 +119,11 @@ func (t *table) pass(v *Snap, e *entry) any {
 	return t.record(e)
 }
 
-// indexAll works out the keys of all indexes.
+// indexAll works out what all indexes list.
 func (t *table) indexAll(entries []*entry) [][]indexItem {
 	all := make([][]indexItem, len(t.indexes))
-	if len(all) == 0 {
-		return all
-	}
-	runs := max(1, min(runtime.GOMAXPROCS(0), len(entries)/shardRecords))
-	parts := make([][][]indexItem, runs)
-	var g errgroup.Group
-	for run := range parts {
-		g.Go(func() error {
-			part := make([][]indexItem, len(t.indexes))
-			for _, e := range entries[run*len(entries)/runs : (run+1)*len(entries)/runs] {
-				t.eachIndexKey(t.record(e), func(i int, key string) { part[i] = append(part[i], indexItem{key, e}) })
-			}
-			parts[run] = part
-			return nil
-		})
-	}
-	_ = g.Wait() // none of them fails
-	for _, part := range parts {
-		for i := range all {
-			if all[i] == nil {
-				all[i] = part[i]
-			} else {
-				all[i] = append(all[i], part[i]...)
-			}
-		}
+	for _, e := range entries {
+		t.eachIndexKey(t.visible(e), func(i int, key string) { all[i] = append(all[i], indexItem{key, e}) })
 	}
 	return all
 }

@@ -24,7 +24,7 @@ func (s *Store) AgainstEtcd(ctx context.Context) (differences []string, err erro
 			return true
 		})
 		want := make(map[string]string)
-		for _, e := range l.tables[i] {
+		for _, e := range l.tables[i].entries {
 			want[hexKey(e.key())] = fmt.Sprint(e.rev, e.seq, e.size, e.keyVersion, hexKey(e.text), len(e.body()), e.stub())
 		}
 		if !maps.Equal(have, want) {

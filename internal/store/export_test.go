@@ -340,6 +340,7 @@ func (f *Feed[T]) Fill() {
 	for i := range maxFeed {
 		f.f.changed[strconv.Itoa(i)] = fed{rev: 1}
 	}
+	f.f.size = maxFeed
 }
 
 // Ledger is the table of newest changes.

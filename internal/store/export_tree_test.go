@@ -138,3 +138,17 @@ func (t *Table[T]) Pieces(ctx context.Context) (counts []int64, most int64, err 
 	}
 	return counts, maxShardRecords, nil
 }
+
+// SortedKeys sorts index keys, each of a record of its own, as the load of an index does.
+// The records have their numbers for keys.
+func SortedKeys(keys []string) (sorted []string, records []string) {
+	items := make([]indexItem, len(keys))
+	for i, key := range keys {
+		items[i] = indexItem{key, newStub(fmt.Sprintf("%06d", i))}
+	}
+	sortItems(items)
+	for _, it := range items {
+		sorted, records = append(sorted, it.key), append(records, it.e.key())
+	}
+	return sorted, records
+}

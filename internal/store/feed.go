@@ -18,13 +18,27 @@ type Feed[T any] struct {
 type feed struct {
 	mu      sync.Mutex
 	changed map[string]fed // guarded by mu; by hashed key
+	size    int            // guarded by mu; how many changes, and records that are gone, it holds
 	all     int64          // guarded by mu; not 0: anything may have changed up to this revision
 }
 
-// fed is the last change of a record.
+// fed is what has become of a key.
 type fed struct {
-	rev  int64
-	gone *entry // what was deleted; nil for a record that is there
+	rev int64 // of the last change
+	// gone are the records that were deleted. One that has been put in the place of another
+	// since may be of somebody else, so that neither tells of the other.
+	gone []*entry
+}
+
+// clear forgets everything.
+func (f *feed) clear() {
+	clear(f.changed)
+	f.size = 0
+}
+
+func (f *feed) forget(key string) {
+	f.size -= 1 + len(f.changed[key].gone)
+	delete(f.changed, key)
 }
 
 // Follow begins to collect what changes in the table. A table has at most one follower;
@@ -41,15 +55,15 @@ func (t *Table[T]) Follow() *Feed[T] {
 	return &Feed[T]{t.t, f}
 }
 
-// FeedChange is a record as a snapshot shows it or, when it is Deleted there, as it last
-// was. It is shared and must not be modified.
+// FeedChange is a record as a snapshot shows it or, when it is Deleted, as it last was. It
+// is shared and must not be modified.
 type FeedChange[T any] struct {
 	Record  *T
 	Deleted bool
 }
 
-// Take hands over at most limit records that have changed up to the snapshot, in no
-// order. all says that there were too many to keep, or that the mirror had to be read
+// Take hands over at most limit records that have changed up to the snapshot, in no order;
+// a limit that is less than what was deleted under one key counts as that. all says that there were too many to keep, or that the mirror had to be read
 // anew: then the follower reads the whole table, and what Take returns from then on
 // counts from the snapshot. What changed after the snapshot stays for the next Take.
 func (f *Feed[T]) Take(v *Snap, limit int) (changed []FeedChange[T], all bool) {
@@ -63,23 +77,24 @@ func (f *Feed[T]) Take(v *Snap, limit int) (changed []FeedChange[T], all bool) {
 		all = true
 		for key, c := range f.f.changed {
 			if c.rev <= v.st.rev {
-				delete(f.f.changed, key)
+				f.f.forget(key)
 			}
 		}
 		return nil, all
 	}
 	for key, c := range f.f.changed {
-		if len(changed) == limit {
+		if limit == 0 || len(changed) > 0 && len(changed)+1+len(c.gone) > limit {
 			break
 		}
 		if c.rev > v.st.rev {
 			continue
 		}
-		delete(f.f.changed, key)
+		f.f.forget(key)
+		for _, e := range c.gone {
+			changed = append(changed, FeedChange[T]{Record: f.t.record(e).(*T), Deleted: true})
+		}
 		if e, ok := v.find(f.t, key); ok {
 			changed = append(changed, FeedChange[T]{Record: f.t.record(e).(*T)})
-		} else if c.gone != nil {
-			changed = append(changed, FeedChange[T]{Record: f.t.record(c.gone).(*T), Deleted: true})
 		}
 	}
 	return changed, false
@@ -94,12 +109,21 @@ func (t *table) noteFed(key string, rev int64, gone *entry) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, known := f.changed[key]; !known && len(f.changed) >= maxFeed {
-		clear(f.changed)
+	c, known := f.changed[key]
+	if (!known || gone != nil) && f.size >= maxFeed {
+		f.clear()
 		f.all = rev
 		return
 	}
-	f.changed[key] = fed{rev, gone}
+	if !known {
+		f.size++
+	}
+	c.rev = rev
+	if gone != nil {
+		c.gone = append(c.gone, gone)
+		f.size++
+	}
+	f.changed[key] = c
 }
 
 // noteAllFed tells the follower that the mirror was read anew as of a revision.
@@ -110,6 +134,6 @@ func (t *table) noteAllFed(rev int64) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	clear(f.changed)
+	f.clear()
 	f.all = rev
 }

@@ -65,6 +65,13 @@ func TestFeed(t *testing.T) {
 	mustUpdate(t, s, func(tx *store.Tx) { h.things.Delete(tx, at("a", "four")) })
 	take("deleted", 10, false, "-four=1", "-two=1")
 
+	// What stands under a key again may be of somebody else.
+	mustUpdate(t, s, func(tx *store.Tx) { h.things.Delete(tx, at("a", "one")) })
+	put("one", 3)
+	mustUpdate(t, s, func(tx *store.Tx) { h.things.Delete(tx, at("a", "one")) })
+	put("one", 4)
+	take("deleted and made again", 10, false, "-one=2", "-one=3", "one=4")
+
 	for i := range 5 {
 		put(fmt.Sprint("n", i), i)
 	}

@@ -18,18 +18,37 @@ import (
 // loaded is all records of all tables at one revision.
 type loaded struct {
 	rev     int64
-	tables  [][]*entry // by table.index, in key order
+	tables  []loadedTable // by table.index
 	refused []change
 }
 
-// take appends a record to others, unless it is refused.
-func (l *loaded) take(others []*entry, c change) []*entry {
+// loadedTable is the records of one table.
+type loadedTable struct {
+	entries []*entry // in key order
+	// items are what the indexes list, by table.indexes, worked out while the records were
+	// decoded.
+	items [][]indexItem
+}
+
+// piece is some of the records of one table.
+type piece struct {
+	loadedTable
+	refused []change
+}
+
+func newPiece(t *table, room int) piece {
+	return piece{loadedTable: loadedTable{entries: make([]*entry, 0, room), items: make([][]indexItem, len(t.indexes))}}
+}
+
+// take adds a record, unless it is refused.
+func (p *piece) take(c change) {
 	if c.refused != nil {
-		l.refused = append(l.refused, c)
-		return others
+		p.refused = append(p.refused, c)
+		return
 	}
+	c.table.eachIndexKey(c.table.visible(c.e), func(i int, key string) { p.items[i] = append(p.items[i], indexItem{key, c.e}) })
 	c.table.forget(c.e)
-	return append(others, c.e)
+	p.entries = append(p.entries, c.e)
 }
 
 const (
@@ -62,43 +81,45 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loaded{rev: head.Header.Revision, tables: make([][]*entry, len(s.tables))}
-	if err := s.loadKeyring(ctx, l.rev); err != nil {
+	rev := head.Header.Revision
+	if err := s.loadKeyring(ctx, rev); err != nil {
 		return nil, err
 	}
+	shards := make([][]piece, len(s.tables))
 	if head.Count <= shardRecords {
-		got, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(l.rev))
+		got, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(rev))
 		if err != nil {
 			return nil, err
 		}
+		for i, t := range s.tables {
+			shards[i] = []piece{newPiece(t, 0)}
+		}
 		for _, kv := range got.Kvs {
 			if c, ok := s.decodeEvent(kv, false); ok {
-				i := c.table.index
-				l.tables[i] = l.take(l.tables[i], c)
+				shards[c.table.index][0].take(c)
 			}
 		}
-		return l, nil
+		return join(rev, shards), nil
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
-	shards := make([][]loaded, len(s.tables))
 	for i, t := range s.tables {
-		ranges, err := s.cutTable(ctx, t, l.rev)
+		ranges, err := s.cutTable(ctx, t, rev)
 		if err != nil {
 			return nil, errors.Join(err, g.Wait())
 		}
-		shards[i] = make([]loaded, len(ranges))
+		shards[i] = make([]piece, len(ranges))
 		for j, r := range ranges {
 			g.Go(func() error {
-				got, err := s.client.Get(ctx, r[0], clientv3.WithRange(r[1]), clientv3.WithRev(l.rev))
+				got, err := s.client.Get(ctx, r[0], clientv3.WithRange(r[1]), clientv3.WithRev(rev))
 				if err != nil {
 					return err
 				}
-				part := loaded{tables: [][]*entry{make([]*entry, 0, len(got.Kvs))}}
+				part := newPiece(t, len(got.Kvs))
 				for _, kv := range got.Kvs {
 					if c, ok := s.decodeEvent(kv, false); ok {
-						part.tables[0] = part.take(part.tables[0], c)
+						part.take(c)
 					}
 				}
 				shards[i][j] = part
@@ -109,23 +130,30 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return join(l.rev, shards), nil
+	return join(rev, shards), nil
 }
 
 // join puts together the pieces of each table, which it lets go of.
-func join(rev int64, shards [][]loaded) *loaded {
-	l := &loaded{rev: rev, tables: make([][]*entry, len(shards))}
+func join(rev int64, shards [][]piece) *loaded {
+	l := &loaded{rev: rev, tables: make([]loadedTable, len(shards))}
 	for i := range shards {
 		n := 0
 		for _, part := range shards[i] {
-			n += len(part.tables[0])
+			n += len(part.entries)
 		}
-		l.tables[i] = make([]*entry, 0, n)
-		for _, part := range shards[i] {
-			l.tables[i] = append(l.tables[i], part.tables[0]...)
+		all := loadedTable{entries: make([]*entry, 0, n)}
+		for j, part := range shards[i] {
+			all.entries = append(all.entries, part.entries...)
 			l.refused = append(l.refused, part.refused...)
+			if j == 0 {
+				all.items = part.items
+				continue
+			}
+			for k := range all.items {
+				all.items[k] = append(all.items[k], part.items[k]...)
+			}
 		}
-		shards[i] = nil
+		l.tables[i], shards[i] = all, nil
 	}
 	return l
 }

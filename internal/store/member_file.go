@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,12 +47,10 @@ type memberFile struct {
 
 // fileRecord is one version of a record in the file.
 type fileRecord struct {
-	// scope and parent are the beginnings of the first two hashes of the key, by which
-	// nearly all are told apart without a look at the key itself.
-	scope, parent uint64
-	rev           int64
-	pair          []byte // a copy of the mvccpb.KeyValue; that of a deletion has a key only
-	deleted       bool
+	head    keyHead // by which nearly all are told apart without a look at the key
+	rev     int64
+	pair    []byte // a copy of the mvccpb.KeyValue; that of a deletion has a key only
+	deleted bool
 }
 
 var errMemberFile = errors.New("database file not understood")
@@ -137,10 +134,7 @@ func (f *memberFile) take(s *Store, at, pair []byte) error {
 		if !validHashedLen(len(rest)) {
 			return nil // Check reports it
 		}
-		r := fileRecord{scope: binary.BigEndian.Uint64(rest), rev: rev, deleted: deleted}
-		if len(rest) > hashBytes {
-			r.parent = binary.BigEndian.Uint64(rest[hashBytes:])
-		}
+		r := fileRecord{head: headOf(rest), rev: rev, deleted: deleted}
 		if r.pair, err = f.copies.copy(pair); err != nil {
 			return err
 		}
@@ -251,14 +245,14 @@ func (f *memberFile) decode(s *Store) (*loaded, error) {
 		})
 	}
 	_ = g.Wait() // none of them fails
-	shards := make([][]loaded, len(s.tables))
+	shards := make([][]piece, len(s.tables))
 	for i, t := range s.tables {
 		records := f.tables[i]
-		shards[i] = make([]loaded, (len(records)+shardRecords-1)/shardRecords)
+		shards[i] = make([]piece, (len(records)+shardRecords-1)/shardRecords)
 		for j := range shards[i] {
-			piece := records[j*shardRecords : min(len(records), (j+1)*shardRecords)]
+			share := records[j*shardRecords : min(len(records), (j+1)*shardRecords)]
 			g.Go(func() (err error) {
-				shards[i][j], err = t.decodePiece(piece)
+				shards[i][j], err = t.decodePiece(share)
 				return err
 			})
 		}
@@ -279,7 +273,7 @@ func (r *fileRecord) key(t *table) []byte {
 // deletion.
 func (t *table) newest(versions []fileRecord) []fileRecord {
 	byKey := func(a, b *fileRecord) int {
-		if c := cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.parent, b.parent)); c != 0 {
+		if c := a.head.compare(b.head); c != 0 {
 			return c
 		}
 		return bytes.Compare(a.key(t), b.key(t))
@@ -296,22 +290,15 @@ func (t *table) newest(versions []fileRecord) []fileRecord {
 }
 
 // decodePiece opens and decodes records that are in the order of their keys.
-func (t *table) decodePiece(records []fileRecord) (loaded, error) {
-	part := loaded{tables: [][]*entry{make([]*entry, 0, len(records))}}
-	before := ""
+func (t *table) decodePiece(records []fileRecord) (piece, error) {
+	part := newPiece(t, len(records))
 	for i := range records {
 		r := &records[i]
-		key := string(r.key(t))
-		if key <= before {
-			// Scopes whose hashes begin alike, which nobody meets by chance.
-			return part, fmt.Errorf("%w: records out of order", errMemberFile)
-		}
-		before = key
 		value, err := fieldOf(r.pair, valueField)
 		if err != nil {
 			return part, err
 		}
-		part.tables[0] = part.take(part.tables[0], t.decodeRecord(key, value, r.rev))
+		part.take(t.decodeRecord(string(r.key(t)), value, r.rev))
 	}
 	return part, nil
 }

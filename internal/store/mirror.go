@@ -39,17 +39,22 @@ func (ts *tableState) copy() tableState {
 	return out
 }
 
-// load fills an empty state, the trees of a large table side by side.
-func (ts *tableState) load(t *table, entries []*entry) {
+// load fills an empty state, the trees of a large table side by side. items are what the
+// indexes list, nil if that has to be found out.
+func (ts *tableState) load(t *table, entries []*entry, items [][]indexItem) {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	g.Go(func() error {
 		ts.records.load(entries)
 		return nil
 	})
-	for i, items := range t.indexAll(entries) {
+	if items == nil {
+		items = t.indexAll(entries)
+	}
+	for i := range items {
 		g.Go(func() error {
-			ts.indexes[i].load(items)
+			ts.indexes[i].load(items[i])
+			items[i] = nil
 			return nil
 		})
 	}
@@ -308,7 +313,8 @@ func (m *mirror) replace(l *loaded) {
 		fresh := emptyTableState(t)
 		fresh.rev = l.rev
 		counts := make(map[string]int)
-		entries := l.tables[i][:0]
+		from := l.tables[i]
+		entries := from.entries[:0]
 		keep := func(e *entry) {
 			if e != nil {
 				entries = append(entries, e)
@@ -316,11 +322,11 @@ func (m *mirror) replace(l *loaded) {
 				counts[e.key()[:hashBytes]]++
 			}
 		}
-		for _, e := range l.tables[i] {
+		for _, e := range from.entries {
 			had, existed := old.records.Get(e.key())
 			if existed && had.rev != e.rev && e.seq <= had.seq || !existed && e.seq <= m.graves.get(t, e.key()) {
 				m.refuseLocked(t, e.key(), e.rev, errSequence)
-				e = had
+				e, from.items = had, nil
 			}
 			keep(e)
 		}
@@ -329,10 +335,11 @@ func (m *mirror) replace(l *loaded) {
 				m.refuseLocked(t, c.key, l.rev, c.refused)
 				had, _ := old.records.Get(c.key)
 				keep(had)
+				from.items = nil
 			}
 		}
-		fresh.load(t, entries)
-		l.tables[i] = nil // of many records, that is much
+		l.tables[i] = loadedTable{} // of many records, that is much
+		fresh.load(t, entries, from.items)
 		old.records.Scan(func(key string, e *entry) bool {
 			if _, ok := fresh.records.Get(key); !ok {
 				m.graves.add(t, key, e.seq)

@@ -30,21 +30,25 @@ type recordPivot struct {
 // decide.
 type keyHead struct{ scope, parent uint64 }
 
-func headOf(key string) keyHead {
+func headOf[K string | []byte](key K) keyHead {
 	var b [3 * hashBytes]byte // zero where the key has ended, which is before all others
 	copy(b[:], key)
 	return keyHead{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[hashBytes:])}
+}
+
+func (h keyHead) compare(o keyHead) int {
+	if h.scope != o.scope {
+		return cmp.Compare(h.scope, o.scope)
+	}
+	return cmp.Compare(h.parent, o.parent)
 }
 
 func pivotOf(key string) recordPivot { return recordPivot{headOf(key), key} }
 
 // compare is negative if the item stands before the pivot.
 func (p recordPivot) compare(it *recordItem) int {
-	switch {
-	case it.head.scope != p.head.scope:
-		return cmp.Compare(it.head.scope, p.head.scope)
-	case it.head.parent != p.head.parent:
-		return cmp.Compare(it.head.parent, p.head.parent)
+	if c := it.head.compare(p.head); c != 0 {
+		return c
 	}
 	return strings.Compare(it.e.key(), p.key)
 }
@@ -153,7 +157,58 @@ func newIndexTree() indexTree {
 
 // load fills an empty tree, with items in any order.
 func (t *indexTree) load(items []indexItem) {
-	slices.SortFunc(items, func(a, b indexItem) int { return indexPivot{b.key, b.e.key()}.compare(a) })
+	sortItems(items)
 	// An index may list a record several times under one key.
 	t.build(slices.CompactFunc(items, func(a, b indexItem) bool { return a == b }))
+}
+
+// sortItems sorts by index key and record. Keys begin with the same scope for the most
+// part, and of very many each look at one is past the processor's caches: so eight bytes of
+// each are compared at a time, which lie beside each other, and the next eight only of those
+// that agree.
+func sortItems(items []indexItem) {
+	chunks := make([]keyChunk, len(items))
+	for i := range items {
+		chunks[i].item = items[i]
+	}
+	sortChunks(chunks, 0)
+	for i := range items {
+		items[i] = chunks[i].item
+	}
+}
+
+// keyChunk is an item with eight bytes of its key.
+type keyChunk struct {
+	bytes uint64
+	item  indexItem
+}
+
+// sortChunks sorts items whose keys agree up to a depth.
+func sortChunks(chunks []keyChunk, depth int) {
+	longer := false
+	for i := range chunks {
+		var b [8]byte
+		if key := chunks[i].item.key; len(key) > depth {
+			copy(b[:], key[depth:])
+			longer = true
+		}
+		chunks[i].bytes = binary.BigEndian.Uint64(b[:])
+	}
+	if len(chunks) < 32 || !longer {
+		slices.SortFunc(chunks, func(a, b keyChunk) int {
+			return cmp.Or(cmp.Compare(a.bytes, b.bytes), indexPivot{b.item.key, b.item.e.key()}.compare(a.item))
+		})
+		return
+	}
+	slices.SortFunc(chunks, func(a, b keyChunk) int { return cmp.Compare(a.bytes, b.bytes) })
+	for from := 0; from < len(chunks); {
+		to := from + 1
+		for to < len(chunks) && chunks[to].bytes == chunks[from].bytes {
+			to++
+		}
+		if to-from > 1 {
+			sortChunks(chunks[from:to], depth+8)
+		}
+		from = to
+	}
 }
