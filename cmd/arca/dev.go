@@ -36,11 +36,13 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "test".`,
 					return err
 				}
 			}
-			go tuneGC(cmd.Context(), env.getenv)
+			opened := make(chan struct{})
+			go tuneGC(cmd.Context(), env.getenv, opened)
 			d, err := app.OpenDev(cmd.Context(), dc, log)
 			if err != nil {
 				return err
 			}
+			close(opened)
 			fmt.Fprintf(env.out, "arca dev listening on %s\n", d.URL())
 			if welcome {
 				go func() {

@@ -24,6 +24,10 @@ const (
 	// gcPercentCeiling keeps a nearly empty heap from growing for nothing.
 	gcPercentCeiling = 800
 	gcTuneInterval   = time.Second
+	// gcStartPercent is the headroom of a heap below gcStartBytes while a start fills it:
+	// with Go's default it would be collected each time it has doubled, for nothing.
+	gcStartPercent = 400
+	gcStartBytes   = gcLargeBytes / 2
 )
 
 // gcPercent gives a live heap its headroom.
@@ -35,6 +39,14 @@ func gcPercent(liveBytes uint64) int {
 		return int((gcLargeBytes + (liveBytes-gcLargeBytes)/4) * 100 / liveBytes)
 	}
 	return max(gcPercentDefault, int(min(gcHeadroomBytes*100/liveBytes, gcPercentCeiling)))
+}
+
+// gcPercentAtStart is gcPercent while the store is opened.
+func gcPercentAtStart(liveBytes uint64) int {
+	if liveBytes < gcStartBytes {
+		return gcStartPercent
+	}
+	return gcPercent(liveBytes)
 }
 
 // raiseProcs gives Go's scheduler more processors than there are cores. Every answer
@@ -50,9 +62,9 @@ func raiseProcs(getenv func(string) string) {
 	}
 }
 
-// tuneGC keeps the headroom until ctx ends, and then puts Go's default back. Whoever
-// sets GOGC has decided, and is left alone.
-func tuneGC(ctx context.Context, getenv func(string) string) {
+// tuneGC keeps the headroom until ctx ends, and then puts Go's default back; opened is
+// closed when the store is open. Whoever sets GOGC has decided, and is left alone.
+func tuneGC(ctx context.Context, getenv func(string) string, opened <-chan struct{}) {
 	if getenv("GOGC") != "" {
 		return
 	}
@@ -61,16 +73,19 @@ func tuneGC(ctx context.Context, getenv func(string) string) {
 	defer tick.Stop()
 	last := gcPercentDefault
 	defer func() { debug.SetGCPercent(gcPercentDefault) }()
+	percent := gcPercentAtStart
 	for {
 		metrics.Read(sample)
 		// Small changes are not worth the stop that setting the value costs.
-		if p := gcPercent(sample[0].Value.Uint64()); p > last*11/10 || p < last*9/10 {
+		if p := percent(sample[0].Value.Uint64()); p > last*11/10 || p < last*9/10 {
 			debug.SetGCPercent(p)
 			last = p
 		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-opened:
+			percent, opened = gcPercent, nil
 		case <-tick.C:
 		}
 	}

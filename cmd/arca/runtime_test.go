@@ -21,3 +21,14 @@ func TestGCPercent(t *testing.T) {
 		}
 	}
 }
+
+func TestGCPercentAtStart(t *testing.T) {
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{{0, 400}, {1 << 20, 400}, {400 << 20, 400}, {1 << 29, 100}, {1 << 30, 100}, {2 << 30, 62}} {
+		if got := gcPercentAtStart(c.live); got != c.want {
+			t.Errorf("gcPercentAtStart(%d) = %d, want %d", c.live, got, c.want)
+		}
+	}
+}

@@ -55,7 +55,8 @@ A root key that cannot be reached yet, in a KMS or a token, is waited for
 				return nil
 			}
 			thisBuild().log(log)
-			go tuneGC(cmd.Context(), env.getenv)
+			opened := make(chan struct{})
+			go tuneGC(cmd.Context(), env.getenv, opened)
 			a, err := app.OpenServer(cmd.Context(), cfg, given, log)
 			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
 				log.Info("stopped before the start was complete", "reason", err.Error())
@@ -64,6 +65,7 @@ A root key that cannot be reached yet, in a KMS or a token, is waited for
 			if err != nil {
 				return err
 			}
+			close(opened)
 			fmt.Fprintf(env.out, "arca server listening on %s\n", a.URL())
 			if a.OpsAddr() != "" {
 				fmt.Fprintf(env.out, "health and metrics on http://%s\n", a.OpsAddr())

@@ -68,7 +68,7 @@ func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem 
 // nameLeadsTo says whether nobody else can create a secret of this one's name.
 func (s *Service) nameLeadsTo(v *store.Snap, sec *Secret) bool {
 	if sec.NameKeyed {
-		at := newUID(sec.scope(), sec.Name)
+		at := newUID(s.store, sec.scope(), sec.Name)
 		held, ok := s.secrets.Get(v, store.Key{Scope: sec.scope(), Parent: at.name()})
 		return ok && held.UID == sec.UID
 	}

@@ -24,7 +24,7 @@ func (s *Service) CreateSecret(ctx context.Context, c *call.Call, in *smapi.Crea
 		Created: InstantOf(c.Now), Changed: InstantOf(c.Now), CreateToken: text(in.ClientRequestToken),
 		NameKeyed: true,
 	}
-	fresh.UID = newUID(fresh.scope(), fresh.Name)
+	fresh.UID = newUID(s.store, fresh.scope(), fresh.Name)
 
 	var out *smapi.CreateSecretOutput
 	err := c.Update(ctx, s.store, func(tx *store.Tx) error {

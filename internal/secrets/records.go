@@ -2,10 +2,11 @@ package secrets
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 	"time"
+
+	"arca/internal/store"
 )
 
 // The records of this package are stored for good: a key number, once given out,
@@ -21,9 +22,11 @@ type UID [16]byte
 // are taken for one.
 const nameBytes = 12
 
-func newUID(scope, name string) (u UID) {
-	sum := sha256.Sum256([]byte(scope + "\x00" + name))
-	copy(u[:nameBytes], sum[:])
+// newUID draws the identity of a secret. UIDs stand in logs and files: the hash is one
+// that does not tell who tries names which it is of.
+func newUID(s *store.Store, scope, name string) (u UID) {
+	digest := s.Digest("secret name", scope+"\x00"+name)
+	copy(u[:nameBytes], digest[:])
 	_, _ = rand.Read(u[nameBytes:]) // never fails: crypto/rand ends the program instead
 	return u
 }

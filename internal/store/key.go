@@ -64,6 +64,12 @@ func (s *Store) hashPart(table string, level byte, above []byte, part string) (o
 	return out
 }
 
+// Digest is a hash of a text for one use, under the index key: the same as long as the
+// deployment lives, backups included, and without that key nobody can find out by trying
+// which text it is of. Other uses and the keys of records have other hashes. Use it after
+// Open.
+func (s *Store) Digest(use, text string) [hashBytes]byte { return s.hashPart(use, 0, nil, text) }
+
 // maxScopes bounds the memory of the scope hashes kept per table.
 const maxScopes = 8192
 

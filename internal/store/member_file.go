@@ -222,7 +222,7 @@ func fieldOf(message []byte, wanted protowire.Number) ([]byte, error) {
 	return nil, nil
 }
 
-// fill opens and decodes the newest version of each record, on all cores, for the mirror.
+// fill opens and decodes the newest version of each record for the mirror.
 func (f *memberFile) fill(s *Store, m *mirror) {
 	defer f.release()
 	began := time.Now()
@@ -237,7 +237,8 @@ func (f *memberFile) fill(s *Store, m *mirror) {
 
 func (f *memberFile) decode(s *Store) (*loaded, error) {
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	// etcd has one core to itself: what is ready before its index is has to wait for that.
+	g.SetLimit(max(1, runtime.GOMAXPROCS(0)-1))
 	for i, t := range s.tables {
 		g.Go(func() error {
 			f.tables[i] = t.newest(f.tables[i])
@@ -358,7 +359,7 @@ type slabs struct {
 	room []byte // what is left of the last one
 }
 
-const slabBytes = 16 << 20
+const slabBytes = 64 << 20
 
 func (s *slabs) copy(b []byte) ([]byte, error) {
 	if len(b) > len(s.room) {
@@ -366,6 +367,7 @@ func (s *slabs) copy(b []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("memory for the records of the database file: %w", err)
 		}
+		adviseHuge(slab)
 		s.all, s.room = append(s.all, slab), slab
 	}
 	n := copy(s.room, b)
