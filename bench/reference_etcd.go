@@ -20,8 +20,8 @@ import (
 )
 
 // transactions issues, per call, one transaction of the shape that PutSecretValue has in
-// internal/store: the secret's record written anew, a sealed value, the audit effect;
-// compared are the record's revision and that the effect is a new one. Effects are
+// internal/store: the secret's record written anew, the value that is no longer the one
+// before, from the second version on, the audit effect; compared are the record's revision and that the effect is a new one. Effects are
 // removed and revisions compacted later, in the batches of the store. Nothing is
 // sealed, decoded or held in memory.
 type transactions struct {
@@ -42,9 +42,9 @@ type transactions struct {
 // secret of the benchmark that has a few versions, and the store's figures for what
 // follows a commit. The effect is what the call's audit lines are.
 const (
-	recordKeyBytes, recordBytes = 46, 650
-	valueKeyBytes, valueBytes   = 68, 315
-	effectKeyBytes, effectBytes = 38, 2712
+	recordKeyBytes, recordBytes = 46, 1240
+	valueKeyBytes, valueBytes   = 68, 309
+	effectKeyBytes, effectBytes = 38, 2640
 
 	removePause      = 100 * time.Millisecond
 	compactEvery     = time.Second
@@ -116,13 +116,16 @@ func (t *transactions) commit(ctx context.Context) error {
 	i := t.values.Add(1)
 	at := &t.records[i%int64(len(t.records))]
 	record := padded("arca/1/secret/", uint64(i%int64(len(t.records))), recordKeyBytes)
+	writes := []clientv3.Op{
+		clientv3.OpPut(record, string(make([]byte, recordBytes))),
+		clientv3.OpPut(effectKey(effect), string(make([]byte, effectBytes))),
+	}
+	if at.Load() != 0 {
+		writes = append(writes, clientv3.OpPut(padded("arca/1/value/", uint64(i), valueKeyBytes), string(make([]byte, valueBytes))))
+	}
 	resp, err := t.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(effectKey(effect)), "=", 0), clientv3.Compare(clientv3.ModRevision(record), "=", at.Load())).
-		Then(
-			clientv3.OpPut(record, string(make([]byte, recordBytes))),
-			clientv3.OpPut(padded("arca/1/value/", uint64(i), valueKeyBytes), string(make([]byte, valueBytes))),
-			clientv3.OpPut(effectKey(effect), string(make([]byte, effectBytes))),
-		).Commit()
+		Then(writes...).Commit()
 	if err != nil {
 		return err
 	}

@@ -18,16 +18,17 @@ const (
 	// gcLargeBytes keeps.
 	gcPercentDefault = 100
 	// gcLargeBytes is a live heap beyond which the headroom grows by a quarter of what
-	// the heap does. A full account of 500,000 secrets has some 2 GB live, which Go's
-	// default would let grow to 4 GB between collections; so it stays below 3.5.
-	gcLargeBytes = 1 << 30
+	// the heap does. A full account of 500,000 ordinary secrets has 1.3 GB live; with 2 GB,
+	// as with values of former versions and large ones, Go's default would let it grow to 4
+	// GB between collections, and so it stays at 3.6.
+	gcLargeBytes = 3 << 29
 	// gcPercentCeiling keeps a nearly empty heap from growing for nothing.
 	gcPercentCeiling = 800
 	gcTuneInterval   = time.Second
 	// gcStartPercent is the headroom of a heap below gcStartBytes while a start fills it:
 	// with Go's default it would be collected each time it has doubled, for nothing.
 	gcStartPercent = 400
-	gcStartBytes   = gcLargeBytes / 2
+	gcStartBytes   = 1 << 29
 )
 
 // gcPercent gives a live heap its headroom.

@@ -105,22 +105,79 @@ func (f *memberFile) read(s *Store) (err error) {
 		return fmt.Errorf("open database file: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return db.View(func(tx *bbolt.Tx) error {
+	var from, to int64
+	if err := db.View(func(tx *bbolt.Tx) error {
 		keys, meta := tx.Bucket(schema.Key.Name()), tx.Bucket(schema.Meta.Name())
 		if keys == nil || meta == nil {
 			return fmt.Errorf("%w: it has no keys", errMemberFile)
 		}
-		err := keys.ForEach(func(at, pair []byte) error { return f.take(s, at, pair) })
+		first, _ := keys.Cursor().First()
+		last, _ := keys.Cursor().Last()
+		if first == nil {
+			return nil
+		}
+		from, _, err = revisionOf(first)
+		if err == nil {
+			to, _, err = revisionOf(last)
+		}
 		return errors.Join(err, f.countCompacted(meta))
-	})
+	}); err != nil {
+		return err
+	}
+	// In as many parts as there are cores, each by a part of the revisions.
+	parts := make([]memberFile, runtime.GOMAXPROCS(0))
+	step := (to-from)/int64(len(parts)) + 1
+	var g errgroup.Group
+	for i := range parts {
+		p := &parts[i]
+		p.tables = make([][]fileRecord, len(s.tables))
+		g.Go(func() error {
+			return db.View(func(tx *bbolt.Tx) error { return p.readPart(s, tx, from+int64(i)*step, from+int64(i+1)*step) })
+		})
+	}
+	err = g.Wait()
+	for i := range parts {
+		f.add(&parts[i])
+	}
+	return err
+}
+
+// readPart notes what was written from one revision on and before another.
+func (f *memberFile) readPart(s *Store, tx *bbolt.Tx, from, to int64) error {
+	c := tx.Bucket(schema.Key.Name()).Cursor()
+	for at, pair := c.Seek(mvcc.RevToBytes(mvcc.Revision{Main: from}, mvcc.NewRevBytes())); at != nil; at, pair = c.Next() {
+		rev, deleted, err := revisionOf(at)
+		if err != nil {
+			return err
+		}
+		if rev >= to {
+			return nil
+		}
+		if err := f.take(s, rev, deleted, pair); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add takes over what was read from later revisions.
+func (f *memberFile) add(p *memberFile) {
+	f.rev = max(f.rev, p.rev)
+	if p.keyring.rootRev > 0 {
+		f.keyring.rootValue, f.keyring.rootRev = p.keyring.rootValue, p.keyring.rootRev
+	}
+	if p.keyring.ringRev > 0 {
+		f.keyring.ringValue, f.keyring.ringRev = p.keyring.ringValue, p.keyring.ringRev
+	}
+	for i := range p.tables {
+		f.tables[i] = append(f.tables[i], p.tables[i]...)
+		p.tables[i] = nil
+	}
+	f.copies.all = append(f.copies.all, p.copies.all...)
 }
 
 // take notes one version of a key.
-func (f *memberFile) take(s *Store, at, pair []byte) error {
-	rev, deleted, err := revisionOf(at)
-	if err != nil {
-		return err
-	}
+func (f *memberFile) take(s *Store, rev int64, deleted bool, pair []byte) error {
 	key, err := fieldOf(pair, keyField)
 	if err != nil {
 		return err
@@ -271,7 +328,8 @@ func (r *fileRecord) key(t *table) []byte {
 }
 
 // newest sorts versions of records by key and leaves the last of each, unless that is a
-// deletion.
+// deletion. A revision has one version of a key at most: etcd refuses a transaction that
+// writes a key twice, and those that are sent as one do not write the same keys.
 func (t *table) newest(versions []fileRecord) []fileRecord {
 	byKey := func(a, b *fileRecord) int {
 		if c := a.head.compare(b.head); c != 0 {
