@@ -139,8 +139,13 @@ func (s *Service) byName(v *store.Snap, scope, name string) *Secret {
 }
 
 // byNameKey looks a secret up by its key in the index of names; nil when there is none.
+// Among very many, the key of its record is found more quickly than its place in the index.
 func (s *Service) byNameKey(v *store.Snap, key string) *Secret {
-	found, _ := s.secrets.Find(v, indexName, key)
+	scope, name, _ := strings.Cut(key, "\x00")
+	if sec, ok := s.secrets.Get(v, store.Key{Scope: scope, Parent: parentOf(nameHash(s.store, key))}); ok && sec.Name == name {
+		return sec
+	}
+	found, _ := s.secrets.Find(v, indexName, key) // record formats 1 to 4
 	return found
 }
 

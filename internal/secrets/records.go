@@ -25,14 +25,25 @@ const nameBytes = 12
 // newUID draws the identity of a secret. UIDs stand in logs and files: the hash is one
 // that does not tell who tries names which it is of.
 func newUID(s *store.Store, scope, name string) (u UID) {
-	digest := s.Digest("secret name", scope+"\x00"+name)
-	copy(u[:nameBytes], digest[:])
+	copy(u[:nameBytes], nameHash(s, nameKey(scope, name)))
 	_, _ = rand.Read(u[nameBytes:]) // never fails: crypto/rand ends the program instead
 	return u
 }
 
+// nameHash is the hash of a name by its key in the index of names.
+func nameHash(s *store.Store, key string) []byte {
+	digest := s.Digest("secret name", key)
+	return digest[:nameBytes]
+}
+
 // name is the part that names the secret's key, in hexadecimal.
-func (u UID) name() string { return hex.EncodeToString(u[:nameBytes]) }
+func (u UID) name() string { return parentOf(u[:nameBytes]) }
+
+// parentOf is the Parent part of the key that a hash names.
+func parentOf(hash []byte) string {
+	var b [2 * nameBytes]byte
+	return string(hex.AppendEncode(b[:0], hash))
+}
 
 // String is the hexadecimal form.
 func (u UID) String() string { return hex.EncodeToString(u[:]) }
