@@ -27,9 +27,9 @@ type requests struct {
 	signed time.Time
 }
 
-// signatureLife is how long repeated requests are sent before they are signed anew. AWS
-// and Arca accept a signature for fifteen minutes.
-const signatureLife = 5 * time.Minute
+// signatureLife is how long repeated requests are sent before they are signed anew: a
+// signature is accepted for five minutes.
+const signatureLife = 3 * time.Minute
 
 // ready signs what the next measurement needs.
 func (r *requests) ready(n int) (err error) {
