@@ -7,6 +7,14 @@ import (
 	"slices"
 )
 
+// CopiedBytes is what a start would copy out of the database file in the data directory.
+func (s *Store) CopiedBytes() (int, error) {
+	f := &memberFile{tables: make([][]fileRecord, len(s.tables))}
+	defer f.release()
+	err := f.read(s)
+	return f.copies.used, err
+}
+
 // AgainstEtcd tells where the mirror and what etcd lists are not the same.
 func (s *Store) AgainstEtcd(ctx context.Context) (differences []string, err error) {
 	l, err := s.loadOnce(ctx)

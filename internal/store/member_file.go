@@ -49,8 +49,9 @@ type memberFile struct {
 type fileRecord struct {
 	head    keyHead // by which nearly all are told apart without a look at the key
 	rev     int64
-	pair    []byte // a copy of the mvccpb.KeyValue; that of a deletion has a key only
+	pair    []byte // a copy of the mvccpb.KeyValue; that of a deletion, or of a stub, has a key only
 	deleted bool
+	stub    *entry // of a record that is too large to be kept in memory
 }
 
 var errMemberFile = errors.New("database file not understood")
@@ -174,6 +175,7 @@ func (f *memberFile) add(p *memberFile) {
 		p.tables[i] = nil
 	}
 	f.copies.all = append(f.copies.all, p.copies.all...)
+	f.copies.used += p.copies.used
 }
 
 // take notes one version of a key.
@@ -187,22 +189,29 @@ func (f *memberFile) take(s *Store, rev int64, deleted bool, pair []byte) error 
 	if !ok {
 		return nil
 	}
-	if t := s.byName[string(name)]; t != nil {
-		if !validHashedLen(len(rest)) {
-			return nil // Check reports it
-		}
-		r := fileRecord{head: headOf(rest), rev: rev, deleted: deleted}
-		if r.pair, err = f.copies.copy(pair); err != nil {
-			return err
-		}
-		f.tables[t.index] = append(f.tables[t.index], r)
-		return nil
-	}
 	var value []byte
 	if !deleted {
 		if value, err = fieldOf(pair, valueField); err != nil {
 			return err
 		}
+	}
+	if t := s.byName[string(name)]; t != nil {
+		if !validHashedLen(len(rest)) {
+			return nil // Check reports it
+		}
+		r := fileRecord{head: headOf(rest), rev: rev, deleted: deleted}
+		if t.inline > 0 && len(value) > t.inline {
+			// All large values together may be far more than there is memory.
+			if c := t.decodeRecord(string(rest), value, rev); c.refused == nil {
+				r.stub = c.e
+				pair = protowire.AppendBytes(protowire.AppendTag(nil, keyField, protowire.BytesType), key)
+			}
+		}
+		if r.pair, err = f.copies.copy(pair); err != nil {
+			return err
+		}
+		f.tables[t.index] = append(f.tables[t.index], r)
+		return nil
 	}
 	switch string(key) {
 	case rootKeyKey:
@@ -353,6 +362,10 @@ func (t *table) decodePiece(records []fileRecord) (piece, error) {
 	part := newPiece(t, len(records))
 	for i := range records {
 		r := &records[i]
+		if r.stub != nil {
+			part.take(change{table: t, key: r.stub.key(), e: r.stub})
+			continue
+		}
 		value, err := fieldOf(r.pair, valueField)
 		if err != nil {
 			return part, err
@@ -415,6 +428,7 @@ func (s *Store) watchUntil(ctx context.Context, from, rev int64) (ok bool, err e
 type slabs struct {
 	all  [][]byte
 	room []byte // what is left of the last one
+	used int
 }
 
 const slabBytes = 64 << 20
@@ -431,6 +445,7 @@ func (s *slabs) copy(b []byte) ([]byte, error) {
 	n := copy(s.room, b)
 	c := s.room[:n:n]
 	s.room = s.room[n:]
+	s.used += n
 	return c, nil
 }
 

@@ -108,6 +108,39 @@ func TestStartReadsTheDatabaseFile(t *testing.T) {
 	}
 }
 
+// Records that are not kept in memory are not copied out of the file either: all of them
+// may be more than there is.
+func TestLargeRecordsStayInTheFile(t *testing.T) {
+	cfg := store.Config{Dir: t.TempDir(), RootKey: storetest.NewRootKey()}
+	var h shelf
+	s, _ := startLog(t, cfg, &h)
+	const large, size = 40, 30_000
+	for i := range large {
+		mustUpdate(t, s, func(tx *store.Tx) {
+			h.things.Put(tx, at("acct", fmt.Sprint(i)), &thing{Name: "of a large one"})
+			h.blobs.Put(tx, at("acct", fmt.Sprint(i), "b"), &thing{Blob: bytes.Repeat([]byte{1}, size)})
+		})
+	}
+	mustClose(t, s)
+	closed := store.New(cfg)
+	h = shelf{}
+	h.attach(closed)
+	if n, err := closed.CopiedBytes(); err != nil || n == 0 || n > large*1000 {
+		t.Errorf("a start copies %d bytes, %v; want below %d", n, err, large*1000)
+	}
+	h = shelf{}
+	s, said := startLog(t, cfg, &h)
+	if !strings.Contains(said, readFromFile) {
+		t.Errorf("the start said %s", said)
+	}
+	wantAsEtcd(t, s, &h)
+	view(t, s, func(v *store.Snap) {
+		if r, err := h.blobs.Load(t.Context(), v, at("acct", "7", "b")); err != nil || len(r.Blob) != size {
+			t.Errorf("a large record: %v, %v", r, err)
+		}
+	})
+}
+
 // snapDir is where the database file is.
 func snapDir(dir string) string { return filepath.Join(dir, "etcd", "member", "snap") }
 
