@@ -421,7 +421,8 @@ func TestFsckFindsWhatWasPutBack(t *testing.T) {
 	c = client(p.url, "test", "test")
 	_, errPut := c.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String("s0"), SecretString: aws.String("new")})
 	_, errDelete := c.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String("s1"), ForceDeleteWithoutRecovery: aws.Bool(true)})
-	_, errCreate := c.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("s9"), SecretString: aws.String("new")})
+	// Large enough for a record of its own.
+	_, errCreate := c.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("s9"), SecretString: aws.String(strings.Repeat("new", 1000))})
 	if err := errors.Join(errPut, errDelete, errCreate); err != nil {
 		t.Fatal(err)
 	}

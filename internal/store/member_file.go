@@ -65,12 +65,14 @@ func (s *Store) readMemberFile(ctx context.Context) *memberFile {
 	}
 	f := &memberFile{tables: make([][]fileRecord, len(s.tables))}
 	err := f.read(s)
-	if err == nil && f.keyring.rootValue != nil && f.keyring.ringValue != nil {
+	switch {
+	case err == nil && f.keyring.rootValue != nil && f.keyring.ringValue != nil:
 		if err = s.takeFileKeyring(ctx, f.keyring); err == nil {
 			return f
 		}
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// What is wrong with the root key is said when etcd's keyring is opened with it.
+		s.log.Debug("keyring of the database file not opened", "error", err.Error())
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		s.askEtcd(err)
 	}
 	f.release()
