@@ -68,8 +68,8 @@ func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem 
 // nameLeadsTo says whether nobody else can create a secret of this one's name.
 func (s *Service) nameLeadsTo(v *store.Snap, sec *Secret) bool {
 	if sec.NameKeyed {
-		at := newUID(s.store, sec.scope(), sec.Name)
-		held, ok := s.secrets.Get(v, store.Key{Scope: sec.scope(), Parent: at.name()})
+		at := parentOf(nameHash(s.store, nameKey(sec.scope(), sec.Name)))
+		held, ok := s.secrets.Get(v, store.Key{Scope: sec.scope(), Parent: at})
 		return ok && held.UID == sec.UID
 	}
 	name, ok := s.names.Get(v, nameRecordKey(sec.scope(), sec.Name))
