@@ -6,14 +6,26 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const (
-	// gcHeadroomBytes is how much a process may allocate between two garbage
-	// collections, whatever Go's default. Requests leave some ten kilobytes each; with
-	// the default, a small store's heap of some 20 MB would be collected many times a
-	// second under load, which measured a tenth of the processor time of a read.
-	gcHeadroomBytes = 128 << 20
+	// gcEvery is how often, at most, garbage shall be collected. A collection takes half of
+	// two cores for some 50 ms, in which calls wait: more than one in five seconds is what
+	// one call in a hundred waits for.
+	gcEvery = 5 * time.Second
+	// What a process may allocate between two collections, whatever Go's default: what it
+	// allocates in gcEvery, at least and at most this, and at most one part in
+	// gcMemoryShare of the memory there is. Reads leave some ten kilobytes each and writes a
+	// hundred; with the default, a small store's heap of some 20 MB would be collected many
+	// times a second, which measured a tenth of the processor time of a read.
+	gcHeadroomLeast = 64 << 20
+	gcHeadroomMost  = 512 << 20
+	gcMemoryShare   = 16
+	// gcRateKept is what is left of a rate of allocation a second after it has fallen, so
+	// that the headroom outlives a pause.
+	gcRateKept = 0.95
 	// gcPercentDefault is Go's default, which a heap between the headroom and
 	// gcLargeBytes keeps.
 	gcPercentDefault = 100
@@ -23,31 +35,76 @@ const (
 	// GB between collections, and so it stays at 3.6.
 	gcLargeBytes = 3 << 29
 	// gcPercentCeiling keeps a nearly empty heap from growing for nothing.
-	gcPercentCeiling = 800
+	gcPercentCeiling = 2000
 	gcTuneInterval   = time.Second
 	// gcStartPercent is the headroom of a heap below gcStartBytes while a start fills it:
 	// with Go's default it would be collected each time it has doubled, for nothing.
 	gcStartPercent = 400
 	gcStartBytes   = 1 << 29
+	// profileBytes: the heap profile takes one sample in so many bytes allocated. Go's
+	// default of 512 KiB was 1.4 % of the processor time of a write.
+	profileBytes = 4 << 20
 )
 
+func init() {
+	// It must be set before much is allocated: all of a profile is scaled by one rate.
+	runtime.MemProfileRate = profileBytes
+}
+
 // gcPercent gives a live heap its headroom.
-func gcPercent(liveBytes uint64) int {
+func gcPercent(liveBytes, headroom uint64) int {
 	switch {
 	case liveBytes == 0:
 		return gcPercentDefault
 	case liveBytes > gcLargeBytes:
 		return int((gcLargeBytes + (liveBytes-gcLargeBytes)/4) * 100 / liveBytes)
 	}
-	return max(gcPercentDefault, int(min(gcHeadroomBytes*100/liveBytes, gcPercentCeiling)))
+	return max(gcPercentDefault, int(min(headroom*100/liveBytes, gcPercentCeiling)))
+}
+
+// gcHeadroom follows the rate at which a process allocates.
+type gcHeadroom struct {
+	most      uint64
+	allocated uint64 // in all, when it was last asked
+	rate      float64
+}
+
+// newGCHeadroom bounds the headroom for a process that may use so many bytes of memory, 0
+// if that is not known.
+func newGCHeadroom(memory uint64) *gcHeadroom {
+	if memory == 0 {
+		return &gcHeadroom{most: gcHeadroomLeast}
+	}
+	return &gcHeadroom{most: min(gcHeadroomMost, memory/gcMemoryShare)}
+}
+
+// after is the headroom of a process that has allocated so many bytes in all, a while after
+// it was last asked.
+func (h *gcHeadroom) after(allocated uint64, passed time.Duration) uint64 {
+	if h.allocated != 0 && passed > 0 {
+		rate := float64(allocated-h.allocated) / passed.Seconds()
+		h.rate = max(rate, h.rate*gcRateKept)
+	}
+	h.allocated = allocated
+	return min(h.most, max(gcHeadroomLeast, uint64(h.rate*gcEvery.Seconds())))
+}
+
+// memoryLimit is the memory that the process may use: the limit of its control group, or
+// what the machine has; 0 if neither can be read.
+func memoryLimit() uint64 {
+	limit, err := memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)()
+	if err != nil {
+		return 0
+	}
+	return limit
 }
 
 // gcPercentAtStart is gcPercent while the store is opened.
-func gcPercentAtStart(liveBytes uint64) int {
+func gcPercentAtStart(liveBytes, headroom uint64) int {
 	if liveBytes < gcStartBytes {
 		return gcStartPercent
 	}
-	return gcPercent(liveBytes)
+	return gcPercent(liveBytes, headroom)
 }
 
 // raiseProcs gives Go's scheduler more processors than there are cores. Every answer
@@ -69,16 +126,21 @@ func tuneGC(ctx context.Context, getenv func(string) string, opened <-chan struc
 	if getenv("GOGC") != "" {
 		return
 	}
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	tick := time.NewTicker(gcTuneInterval)
 	defer tick.Stop()
 	last := gcPercentDefault
 	defer func() { debug.SetGCPercent(gcPercentDefault) }()
 	percent := gcPercentAtStart
+	headroom := newGCHeadroom(memoryLimit())
+	looked := time.Now()
 	for {
 		metrics.Read(sample)
+		now := time.Now()
+		room := headroom.after(sample[1].Value.Uint64(), now.Sub(looked))
+		looked = now
 		// Small changes are not worth the stop that setting the value costs.
-		if p := percent(sample[0].Value.Uint64()); p > last*11/10 || p < last*9/10 {
+		if p := percent(sample[0].Value.Uint64(), room); p > last*11/10 || p < last*9/10 {
 			debug.SetGCPercent(p)
 			last = p
 		}

@@ -1,24 +1,29 @@
 package main
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestGCPercent(t *testing.T) {
+	const room = 128 << 20
 	for _, c := range []struct {
-		name string
-		live uint64
-		want int
+		name       string
+		live, room uint64
+		want       int
 	}{
-		{"not known yet", 0, 100},
-		{"nearly empty", 1 << 20, 800},
-		{"small", 64 << 20, 200},
-		{"as large as the headroom", 128 << 20, 100},
-		{"medium", 1 << 30, 100},
-		{"a full account", 3 << 29, 100},
-		{"more", 2 << 30, 81},
-		{"large", 5 << 30, 47},
+		{"not known yet", 0, room, 100},
+		{"nearly empty", 1 << 20, room, 2000},
+		{"small", 64 << 20, room, 200},
+		{"small and busy", 64 << 20, 512 << 20, 800},
+		{"as large as the headroom", 128 << 20, room, 100},
+		{"medium", 1 << 30, 512 << 20, 100},
+		{"a full account", 3 << 29, room, 100},
+		{"more", 2 << 30, 512 << 20, 81},
+		{"large", 5 << 30, 512 << 20, 47},
 	} {
-		if got := gcPercent(c.live); got != c.want {
-			t.Errorf("%s: gcPercent(%d) = %d, want %d", c.name, c.live, got, c.want)
+		if got := gcPercent(c.live, c.room); got != c.want {
+			t.Errorf("%s: gcPercent(%d, %d) = %d, want %d", c.name, c.live, c.room, got, c.want)
 		}
 	}
 }
@@ -28,8 +33,48 @@ func TestGCPercentAtStart(t *testing.T) {
 		live uint64
 		want int
 	}{{0, 400}, {1 << 20, 400}, {400 << 20, 400}, {1 << 29, 100}, {1 << 30, 100}, {2 << 30, 81}} {
-		if got := gcPercentAtStart(c.live); got != c.want {
+		if got := gcPercentAtStart(c.live, 512<<20); got != c.want {
 			t.Errorf("gcPercentAtStart(%d) = %d, want %d", c.live, got, c.want)
 		}
+	}
+}
+
+func TestGCHeadroom(t *testing.T) {
+	const mb = 1 << 20
+	h := newGCHeadroom(64 << 30)
+	for _, c := range []struct {
+		name      string
+		allocated uint64
+		want      uint64
+	}{
+		{"first look", 1000 * mb, 64 * mb},
+		{"idle", 1001 * mb, 64 * mb},
+		{"at work", 1041 * mb, 200 * mb},
+		{"a pause keeps most of it", 1041 * mb, 190 * mb},
+		{"very busy", 2041 * mb, 512 * mb},
+	} {
+		if got := h.after(c.allocated, time.Second); got/mb != c.want/mb {
+			t.Errorf("%s: headroom is %d MB, want %d", c.name, got/mb, c.want/mb)
+		}
+	}
+	last := uint64(0)
+	for range 120 {
+		last = h.after(2041*mb, time.Second)
+	}
+	if last != 64*mb {
+		t.Errorf("two minutes after the last allocation the headroom is %d MB, want 64", last/mb)
+	}
+	for _, c := range []struct{ memory, most uint64 }{{0, 64 * mb}, {512 * mb, 32 * mb}, {4 << 30, 256 * mb}, {24 << 30, 512 * mb}} {
+		h := newGCHeadroom(c.memory)
+		h.after(1, time.Second)
+		if got := h.after(1<<40, time.Second); got != c.most {
+			t.Errorf("with %d MB of memory the headroom is %d MB at most, want %d", c.memory/mb, got/mb, c.most/mb)
+		}
+	}
+}
+
+func TestMemoryLimit(t *testing.T) {
+	if got := memoryLimit(); got < 16<<20 || got > 1<<50 {
+		t.Errorf("memoryLimit() = %d, want the memory of a machine or a control group", got)
 	}
 }

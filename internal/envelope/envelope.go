@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 )
 
 // Format 1 is
@@ -75,7 +76,13 @@ var (
 //
 // Two calls never return the same bytes. Seal may be called concurrently.
 func (k *Key) Seal(label string, plaintext, ad []byte) ([]byte, error) {
-	// One allocation for the additional data (header ‖ ad), one for the envelope.
+	return k.AppendSeal(nil, label, plaintext, ad)
+}
+
+// AppendSeal appends to dst, which has no memory in common with the plaintext, what Seal
+// returns.
+func (k *Key) AppendSeal(dst []byte, label string, plaintext, ad []byte) ([]byte, error) {
+	// One allocation for the additional data (header ‖ ad), one at most for the envelope.
 	bound := make([]byte, headerBytes, headerBytes+len(ad))
 	bound[0] = format1
 	copy(bound[1:], k.id[:])
@@ -86,9 +93,8 @@ func (k *Key) Seal(label string, plaintext, ad []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealed := make([]byte, headerBytes, Overhead+len(plaintext))
-	copy(sealed, bound)
-	return aead.Seal(sealed, nil, plaintext, append(bound, ad...)), nil
+	dst = append(slices.Grow(dst, Overhead+len(plaintext)), bound...)
+	return aead.Seal(dst, nil, plaintext, append(bound, ad...)), nil
 }
 
 // Open returns what was sealed in an envelope, in memory of its own. The error wraps

@@ -91,12 +91,17 @@ func (r *Keyring) Has(id KeyID, version uint32) bool {
 
 // Seal is Key.Seal under the primary key.
 func (r *Keyring) Seal(label string, plaintext, ad []byte) ([]byte, error) {
+	return r.AppendSeal(nil, label, plaintext, ad)
+}
+
+// AppendSeal is Key.AppendSeal under the primary key.
+func (r *Keyring) AppendSeal(dst []byte, label string, plaintext, ad []byte) ([]byte, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.primary == nil {
 		return nil, errWiped
 	}
-	return r.primary.Seal(label, plaintext, ad)
+	return r.primary.AppendSeal(dst, label, plaintext, ad)
 }
 
 // Open is Key.Open under the key that the envelope names. The error wraps ErrFormat,

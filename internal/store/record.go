@@ -92,19 +92,18 @@ func recordAD(deployment []byte, etcdKey string, seq uint64) []byte {
 
 // sealer is a key or a ring of keys.
 type sealer interface {
-	Seal(label string, plaintext, ad []byte) ([]byte, error)
+	AppendSeal(dst []byte, label string, plaintext, ad []byte) ([]byte, error)
 }
 
 // sealValue makes the etcd value of a record.
 func sealValue(key sealer, deployment []byte, etcdKey string, seq uint64, plain []byte) ([]byte, error) {
-	sealed, err := key.Seal(sealLabel, plain, recordAD(deployment, etcdKey, seq))
+	out := make([]byte, 1, 1+binary.MaxVarintLen64+envelope.Overhead+len(plain))
+	out[0] = valueFormat
+	out, err := key.AppendSeal(binary.AppendUvarint(out, seq), sealLabel, plain, recordAD(deployment, etcdKey, seq))
 	if err != nil {
 		return nil, fmt.Errorf("seal record: %w", err)
 	}
-	out := make([]byte, 1, 1+binary.MaxVarintLen64+len(sealed))
-	out[0] = valueFormat
-	out = binary.AppendUvarint(out, seq)
-	return append(out, sealed...), nil
+	return out, nil
 }
 
 // splitValue reads the sequence of an etcd value without opening it. It is not
