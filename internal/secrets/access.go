@@ -2,72 +2,107 @@ package secrets
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"arca/internal/store"
 )
 
 const (
-	// maxSeen bounds the memory of reads, in versions: about 40 MB when they all are of
-	// different secrets. Beyond it a read may be forgotten: a date of the last access may
-	// come late, a read may not fail.
+	// maxSeen bounds the memory of reads that are not stored yet, in versions: about 40 MB
+	// when they all are of different secrets. Beyond it a read may be forgotten: a date of
+	// the last access may come late, a read may not fail.
 	maxSeen = 100_000
+	// knownSlots is how many reads are known at most to be collected or stored: 2 MB.
+	knownSlots = 1 << 18
 	// accessBatch is how many access records one transaction writes. Each is compared
 	// together with its secret.
 	accessBatch = store.MaxWrites / 2
 )
 
-// accessLog collects the days on which versions were read. What was stored is kept
-// too, so that only the first read of a day makes work. The zero value is ready.
+// accessLog collects the days on which versions were read until they are stored.
 type accessLog struct {
-	mu sync.RWMutex
+	known knownReads
+	mu    sync.RWMutex
 	// seen by uid, contents included (guarded by mu).
-	seen map[UID]*LastAccess
+	seen map[UID]*seenAccess
 	// versions is how many there are in seen (guarded by mu).
 	versions int
-	// dirty are the uids of what is not stored yet (guarded by mu).
-	dirty map[UID]bool
+	// settled is what may be forgotten, unless it was read again (guarded by mu).
+	settled []UID
 }
 
+// seenAccess is what has been read of a secret.
+type seenAccess struct {
+	LastAccess
+	// stored: it is kept until the next flush, for those who look at a snapshot of before.
+	stored bool
+}
+
+func newAccessLog() *accessLog {
+	return &accessLog{
+		known: knownReads{seed: maphash.MakeSeed(), slots: make([]atomic.Uint64, knownSlots)},
+		seen:  make(map[UID]*seenAccess),
+	}
+}
+
+// knownReads are the reads, each of a version on a day, that make no work any more, by 64
+// bits of a keyed hash. Each has one slot and the newest keeps it; whoever lost it is looked
+// up again. Two that are taken for one are rarer than a broken disk, and cost a date.
+type knownReads struct {
+	seed  maphash.Seed
+	slots []atomic.Uint64
+}
+
+// fingerprint is what a read is known by.
+func (k *knownReads) fingerprint(uid UID, versionID string, day Day) uint64 {
+	var room [128]byte
+	b := append(room[:0], uid[:]...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(day))
+	return maphash.Bytes(k.seed, append(b, versionID...)) | 1 // an empty slot has 0
+}
+
+func (k *knownReads) slot(fp uint64) *atomic.Uint64 { return &k.slots[fp>>32%knownSlots] }
+
+func (k *knownReads) has(fp uint64) bool { return k.slot(fp).Load() == fp }
+func (k *knownReads) add(fp uint64)      { k.slot(fp).Store(fp) }
+
 // noteRead remembers that a version was read. The common case, a version read already
-// that day, takes a shared lock only. Where this process has not seen that, but it is
-// stored, as after a start, nothing is written; with very many secrets most reads are
-// such.
+// that day, takes no lock. Where this process does not know that, but it is stored, as
+// after a start, nothing is written; with very many secrets most reads are such.
 func (s *Service) noteRead(v *store.Snap, sec *Secret, versionID string, day Day) {
-	if s.seen.has(sec.UID, versionID, day) {
+	fp := s.seen.known.fingerprint(sec.UID, versionID, day)
+	if s.seen.known.has(fp) {
 		return
 	}
 	stored, ok := s.access.Peek(v, accessKey(sec))
-	s.seen.note(sec, versionID, day, ok && stored.Versions[versionID] >= day)
+	if ok && stored.Versions[versionID] >= day || s.seen.note(sec, versionID, day) {
+		s.seen.known.add(fp)
+	}
 }
 
-func (l *accessLog) has(uid UID, versionID string, day Day) bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	a := l.seen[uid]
-	return a != nil && a.Versions[versionID] >= day
-}
-
-// note remembers that a version was read, and whether that is stored already.
-func (l *accessLog) note(sec *Secret, versionID string, day Day, stored bool) {
+// note collects a read that may not be stored. It reports false if there is no room.
+func (l *accessLog) note(sec *Secret, versionID string, day Day) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.seen == nil {
-		l.seen, l.dirty = make(map[UID]*LastAccess), make(map[UID]bool)
+	if l.versions >= maxSeen {
+		l.forgetSettledLocked()
 	}
 	a := l.seen[sec.UID]
 	if a == nil || a.Versions[versionID] == 0 {
-		if l.versions >= maxSeen && !l.evictLocked(sec.UID) {
-			return
+		if l.versions >= maxSeen {
+			return false
 		}
 		l.versions++
 	}
 	if a == nil {
 		// Copies: the record's texts are part of something larger.
-		a = &LastAccess{UID: sec.UID, Account: strings.Clone(sec.Account), Region: strings.Clone(sec.Region), Versions: make(map[string]Day, 1)}
+		a = &seenAccess{LastAccess: LastAccess{UID: sec.UID, Account: strings.Clone(sec.Account), Region: strings.Clone(sec.Region), Versions: make(map[string]Day, 1)}}
 		l.seen[sec.UID] = a
 	}
 	if a.Versions[versionID] == 0 {
@@ -75,32 +110,14 @@ func (l *accessLog) note(sec *Secret, versionID string, day Day, stored bool) {
 	}
 	a.Versions[versionID] = max(a.Versions[versionID], day)
 	a.Day = max(a.Day, day)
-	if !stored {
-		l.dirty[sec.UID] = true
-	}
+	a.stored = false
 	if len(a.Versions) > len(sec.Versions) {
 		// A secret that is written and read for long leaves versions behind.
 		l.versions -= len(a.Versions)
 		a.dropMissing(sec)
 		l.versions += len(a.Versions)
 	}
-}
-
-// evictLocked makes room by forgetting a secret, not the one to keep, that is stored.
-// It looks at a few only, in the map's random order: when nearly all are waiting to be
-// stored, it is better to forget the read than to search.
-func (l *accessLog) evictLocked(keep UID) bool {
-	tries := 16
-	for uid := range l.seen {
-		if !l.dirty[uid] && uid != keep {
-			l.forgetLocked(uid)
-			return true
-		}
-		if tries--; tries == 0 {
-			return false
-		}
-	}
-	return false
+	return true
 }
 
 func (l *accessLog) forgetLocked(uid UID) {
@@ -108,10 +125,18 @@ func (l *accessLog) forgetLocked(uid UID) {
 		l.versions -= len(a.Versions)
 	}
 	delete(l.seen, uid)
-	delete(l.dirty, uid)
 }
 
-// of is what was seen of a secret.
+func (l *accessLog) forgetSettledLocked() {
+	for _, uid := range l.settled {
+		if a := l.seen[uid]; a != nil && a.stored {
+			l.forgetLocked(uid)
+		}
+	}
+	l.settled = nil
+}
+
+// of is what was seen of a secret and may not be stored.
 func (l *accessLog) of(uid UID) (LastAccess, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -132,13 +157,14 @@ func (l *accessLog) lastDay(uid UID) Day {
 	return 0
 }
 
-// unstored copies what is to be stored.
+// unstored copies what is to be stored, and forgets what was before.
 func (l *accessLog) unstored() []LastAccess {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	out := make([]LastAccess, 0, len(l.dirty))
-	for uid := range l.dirty {
-		out = append(out, l.seen[uid].clone())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgetSettledLocked()
+	out := make([]LastAccess, 0, len(l.seen))
+	for _, a := range l.seen {
+		out = append(out, a.clone())
 	}
 	return out
 }
@@ -153,7 +179,8 @@ func (l *accessLog) settle(stored []LastAccess, gone map[UID]bool) {
 		if gone[uid] {
 			l.forgetLocked(uid) // a uid never comes back
 		} else if a := l.seen[uid]; a != nil && maps.Equal(a.Versions, stored[i].Versions) {
-			delete(l.dirty, uid)
+			a.stored = true
+			l.settled = append(l.settled, uid)
 		}
 	}
 }

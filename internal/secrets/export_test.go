@@ -51,7 +51,7 @@ func OrderKey(i Instant) string { return i.orderKey() }
 func AddTags(s *Service, sec *Secret, tags []smapi.Tag) error { return s.addTags(sec, tags) }
 
 // WithQuotas is a service without a store, for rules that need none.
-func WithQuotas(q Quotas) *Service { return &Service{quotas: q.withDefaults()} }
+func WithQuotas(q Quotas) *Service { return &Service{quotas: q.withDefaults(), seen: newAccessLog()} }
 
 // Announce adds an empty version with AWSPENDING to a secret, as a rotation does.
 func (s *Service) Announce(ctx context.Context, scope, name, versionID string, now time.Time) error {
@@ -143,8 +143,8 @@ func (w Writer) DropValue(tx *store.Tx, sec *Secret, id string) {
 
 // Note remembers a read as GetSecretValue does where the day is not stored yet.
 func (s *Service) Note(sec *Secret, versionID string, day Day) {
-	if !s.seen.has(sec.UID, versionID, day) {
-		s.seen.note(sec, versionID, day, false)
+	if fp := s.seen.known.fingerprint(sec.UID, versionID, day); !s.seen.known.has(fp) && s.seen.note(sec, versionID, day) {
+		s.seen.known.add(fp)
 	}
 }
 
@@ -155,16 +155,15 @@ func (s *Service) Seen() (secrets, versions, waiting int) {
 	defer s.seen.mu.RUnlock()
 	for _, a := range s.seen.seen {
 		versions += len(a.Versions)
+		if !a.stored {
+			waiting++
+		}
 	}
-	return len(s.seen.seen), versions, len(s.seen.dirty)
+	return len(s.seen.seen), versions, waiting
 }
 
 // ForgetReads leaves nothing in memory, as a start does.
-func (s *Service) ForgetReads() {
-	s.seen.mu.Lock()
-	defer s.seen.mu.Unlock()
-	s.seen.seen, s.seen.dirty, s.seen.versions = nil, nil, 0
-}
+func (s *Service) ForgetReads() { s.seen = newAccessLog() }
 
 // SettleAll takes everything seen for stored.
 func (s *Service) SettleAll() { s.seen.settle(s.seen.unstored(), nil) }

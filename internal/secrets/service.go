@@ -100,7 +100,7 @@ type Service struct {
 	histories *store.Table[RotationHistory]
 
 	// seen holds the reads that are not in the access table yet.
-	seen accessLog
+	seen *accessLog
 	// catalog tells lists what filters may find.
 	catalog catalog
 }
@@ -141,7 +141,7 @@ func New(cfg Config) *Service {
 	s := &Service{
 		store: cfg.Store, kms: cfg.KMS, iam: cfg.IAM, quotas: cfg.Quotas.withDefaults(), log: cfg.Logger,
 		listOnlyDescribable: cfg.ListOnlyDescribable, omitKeyEvents: cfg.OmitKeyEvents, actions: secretActions(),
-		function: cfg.Function,
+		function: cfg.Function, seen: newAccessLog(),
 	}
 	if s.function == nil {
 		s.function = func(context.Context, *call.Call, *store.Snap, string, string) error { return ErrFunction }
