@@ -199,11 +199,21 @@ func (a *LastAccess) dropMissing(sec *Secret) {
 // lastDay is the day a secret was last read, with what this process has seen and not
 // stored; 0 when it never was.
 func (s *Service) lastDay(v *store.Snap, sec *Secret) Day {
-	day := s.seen.lastDay(sec.UID)
-	if stored, ok := s.access.Peek(v, accessKey(sec)); ok {
-		day = max(day, stored.Day)
+	return s.lastDayAfter(v, sec, unknownDay)
+}
+
+// unknownDay stands for a day that has to be looked up.
+const unknownDay Day = -1
+
+// lastDayAfter is lastDay where the stored day may be known.
+func (s *Service) lastDayAfter(v *store.Snap, sec *Secret, stored Day) Day {
+	if stored == unknownDay {
+		stored = 0
+		if a, ok := s.access.Peek(v, accessKey(sec)); ok {
+			stored = a.Day
+		}
 	}
-	return day
+	return max(stored, s.seen.lastDay(sec.UID))
 }
 
 // accessDays is when the versions of a secret were last read, likewise. The map is

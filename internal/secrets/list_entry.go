@@ -6,8 +6,9 @@ import (
 )
 
 // listEntry is what ListSecrets says of a secret: what DescribeSecret says, under
-// AWS's other name for the labels.
-func (s *Service) listEntry(v *store.Snap, sec *Secret) smapi.SecretListEntry {
+// AWS's other name for the labels. stored is the stored day of its last access, or
+// unknownDay.
+func (s *Service) listEntry(v *store.Snap, sec *Secret, stored Day) smapi.SecretListEntry {
 	e := smapi.SecretListEntry{
 		ARN:                    new(sec.ARN()),
 		Name:                   &sec.Name,
@@ -15,7 +16,7 @@ func (s *Service) listEntry(v *store.Snap, sec *Secret) smapi.SecretListEntry {
 		KmsKeyId:               nonEmpty(sec.KMSKeyID),
 		CreatedDate:            sec.Created.pointer(),
 		LastChangedDate:        sec.Changed.pointer(),
-		LastAccessedDate:       s.lastDay(v, sec).pointer(),
+		LastAccessedDate:       s.lastDayAfter(v, sec, stored).pointer(),
 		DeletedDate:            sec.DeleteAfter.pointer(),
 		Tags:                   wireTags(sec.Tags),
 		SecretVersionsToStages: stageMap(sec.Versions),

@@ -16,6 +16,7 @@ import (
 // means that nothing is left. A page may be short, even empty, and have a next.
 type secretPage struct {
 	secrets []*Secret
+	days    []Day // the stored day of each one's last access, or unknownDay
 	next    string
 }
 
@@ -149,6 +150,7 @@ func (p *pager) look(position string, sec *Secret) (more bool) {
 			return false
 		}
 		p.page.secrets = append(p.page.secrets, sec)
+		p.page.days = append(p.page.days, p.q.storedDay(position))
 	}
 	p.last = position
 	if p.work+p.deciding > p.q.work {

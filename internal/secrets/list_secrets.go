@@ -45,8 +45,8 @@ func (s *Service) ListSecrets(ctx context.Context, c *call.Call, in *smapi.ListS
 			return q.err
 		}
 		out.SecretList = make([]smapi.SecretListEntry, 0, len(page.secrets))
-		for _, sec := range page.secrets {
-			out.SecretList = append(out.SecretList, s.listEntry(v, sec))
+		for i, sec := range page.secrets {
+			out.SecretList = append(out.SecretList, s.listEntry(v, sec, page.days[i]))
 		}
 		return nil
 	})

@@ -197,6 +197,18 @@ func (o order) placeAt(position string) (p place, ok bool) {
 	return p, true
 }
 
+// storedDay is the day of the last access that a position tells of; unknownDay if its order
+// goes by something else.
+func (q *secretQuery) storedDay(position string) Day {
+	if q.sortBy != sortByAccessed {
+		return unknownDay
+	}
+	if p, ok := byRead.placeAt(position); ok {
+		return Day(p.at)
+	}
+	return 0
+}
+
 // walk visits the secrets of a scope that stand after a position of an order, until visit
 // returns false. A position without a secret is visited with nil, so that the work behind
 // it can be counted.
@@ -218,22 +230,30 @@ func (s *Service) walk(v *store.Snap, q *secretQuery, o order, after string, vis
 			return visit(o.phase()+position, sec)
 		})
 	case byRead:
-		walkIndex(s.access, v, indexAccessed, base, "", after, q.descending, func(position string, r *LastAccess) bool {
-			return visit(o.phase()+position, s.byUID(v, q.scope, r.UID))
+		walkIndex(s.access.Keys(), v, indexAccessed, base, "", after, q.descending, func(position string, _ struct{}) bool {
+			position = o.phase() + position
+			p, _ := o.placeAt(position)
+			return visit(position, s.byUID(v, q.scope, p.uid))
 		})
 	}
+}
+
+// indexed is a table, or the keys of one.
+type indexed[R any] interface {
+	Ascend(v *store.Snap, index, from string, fn func(key string, r R) bool)
+	Descend(v *store.Snap, index, from string, fn func(key string, r R) bool)
 }
 
 // walkIndex visits the records whose index key begins with base and prefix and
 // stands after base and after, upwards or downwards. Positions are keys without
 // base.
-func walkIndex[T any](t *store.Table[T], v *store.Snap, index, base, prefix, after string, descending bool, visit func(position string, r *T) bool) {
+func walkIndex[R any](t indexed[R], v *store.Snap, index, base, prefix, after string, descending bool, visit func(position string, r R) bool) {
 	if descending {
 		from := keyAfterAll(base + prefix)
 		if after != "" {
 			from = base + after
 		}
-		t.Descend(v, index, from, func(key string, r *T) bool {
+		t.Descend(v, index, from, func(key string, r R) bool {
 			switch {
 			case strings.HasPrefix(key, base+prefix):
 				return after != "" && key == base+after || visit(key[len(base):], r)
@@ -247,7 +267,7 @@ func walkIndex[T any](t *store.Table[T], v *store.Snap, index, base, prefix, aft
 	if after != "" {
 		from = max(from, base+after+"\x00")
 	}
-	t.Ascend(v, index, from, func(key string, r *T) bool {
+	t.Ascend(v, index, from, func(key string, r R) bool {
 		return strings.HasPrefix(key, base+prefix) && visit(key[len(base):], r)
 	})
 }

@@ -265,22 +265,44 @@ func (t *Table[T]) Find(v *Snap, index, key string) (*T, bool) {
 // Ascend visits records in index order, from the first key >= from, while fn returns
 // true. The records are shared and must not be modified.
 func (t *Table[T]) Ascend(v *Snap, index, from string, fn func(key string, r *T) bool) {
-	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
-	ix.ascend(indexPivot{key: from}, func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) })
+	t.t.ascend(v, index, from, func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) })
 }
 
 // Descend visits records in reverse index order, from the last key <= from, while fn
 // returns true; from == "" means the very end. The records are shared and must not be
 // modified.
 func (t *Table[T]) Descend(v *Snap, index, from string, fn func(key string, r *T) bool) {
-	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
-	visit := func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) }
+	t.t.descend(v, index, from, func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) })
+}
+
+// Keys are the keys of a table's indexes, for those who need not look at the records.
+type Keys struct{ t *table }
+
+// Keys of the indexes of the table.
+func (t *Table[T]) Keys() Keys { return Keys{t.t} }
+
+// Ascend visits keys as Table.Ascend does.
+func (k Keys) Ascend(v *Snap, index, from string, fn func(key string, _ struct{}) bool) {
+	k.t.ascend(v, index, from, func(it indexItem) bool { return fn(it.key, struct{}{}) })
+}
+
+// Descend visits keys as Table.Descend does.
+func (k Keys) Descend(v *Snap, index, from string, fn func(key string, _ struct{}) bool) {
+	k.t.descend(v, index, from, func(it indexItem) bool { return fn(it.key, struct{}{}) })
+}
+
+func (t *table) ascend(v *Snap, index, from string, fn func(indexItem) bool) {
+	v.st.tables[t.index].indexes[t.findIndex(index)].ascend(indexPivot{key: from}, fn)
+}
+
+func (t *table) descend(v *Snap, index, from string, fn func(indexItem) bool) {
+	ix := &v.st.tables[t.index].indexes[t.findIndex(index)]
 	if from == "" {
-		ix.reverse(visit)
+		ix.reverse(fn)
 		return
 	}
 	// No key lies between from and its successor.
-	ix.descend(indexPivot{key: from + "\x00"}, visit)
+	ix.descend(indexPivot{key: from + "\x00"}, fn)
 }
 
 // Walk visits every record in the order of the hashed keys, reading from etcd those
