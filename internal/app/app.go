@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -54,19 +55,21 @@ type App struct {
 	audit    *audit.Log
 	trail    *trail.Trail
 	// ship and events are nil unless something is served.
-	ship     *ship.Shipper
-	bus      *event.Bus
-	events   *event.Service
-	space    *space.Watcher
-	clock    *admin.Clock
-	iam      *iam.Service
-	access   *access.Service
-	kms      *kms.Service
-	secrets  *secrets.Service
-	lambda   *lambda.Service
-	runners  atomic.Pointer[runners] // nil unless functions can be run
-	dispatch *call.Dispatcher
-	registry *prometheus.Registry
+	ship   *ship.Shipper
+	bus    *event.Bus
+	events *event.Service
+	// wantedChanges is what wantsChange has found, by changeKind.
+	wantedChanges sync.Map
+	space         *space.Watcher
+	clock         *admin.Clock
+	iam           *iam.Service
+	access        *access.Service
+	kms           *kms.Service
+	secrets       *secrets.Service
+	lambda        *lambda.Service
+	runners       atomic.Pointer[runners] // nil unless functions can be run
+	dispatch      *call.Dispatcher
+	registry      *prometheus.Registry
 
 	rootKeyReachable *prometheus.GaugeVec
 

@@ -204,16 +204,41 @@ func (a *App) certificateExpires() (bool, any) {
 	return time.Until(end) < certificateWarning, map[string]any{"notAfter": end.UTC().Format(time.RFC3339)}
 }
 
+// wantsChange reports whether anybody may want to be told that a secret came to be in a
+// state under a rule. Without rules and alarms, or with others, nobody does, and every new
+// secret would make several such events.
+func (a *App) wantsChange(c changeKind) bool {
+	wanted, known := a.wantedChanges.Load(c)
+	if !known {
+		wanted = a.events.Wants(fmt.Appendf(nil, `{"source":%q,"detail-type":%q,"detail":{"configRuleName":%q,"newEvaluationResult":{"complianceType":%q}}}`,
+			configSource, compliance.DetailType, c.rule, c.state))
+		a.wantedChanges.Store(c, wanted)
+	}
+	return wanted.(bool)
+}
+
+// changeKind is what a secret came to be under a rule.
+type changeKind struct {
+	rule  compliance.Rule
+	state compliance.State
+}
+
+// configSource is where AWS says that events of compliance come from.
+const configSource = "aws.config"
+
 // complianceChanged tells of a secret that changed its state under a rule. It waits for
 // room on the bus: a change of many secrets at once is more than the bus holds.
 func (a *App) complianceChanged(ctx context.Context, c compliance.Change) error {
+	if a.events == nil || !a.wantsChange(changeKind{c.Rule, c.New}) {
+		return nil
+	}
 	detail, err := c.Detail()
 	if err != nil {
 		a.log.Error("a change of compliance is told to nobody", "error", err.Error())
 		return nil
 	}
 	return a.bus.EmitWait(ctx, event.Event{
-		Source: "aws.config", DetailType: compliance.DetailType, Account: c.Account, Region: c.Region,
+		Source: configSource, DetailType: compliance.DetailType, Account: c.Account, Region: c.Region,
 		Time: c.Time, Resources: []string{c.SecretARN}, Detail: detail,
 	})
 }

@@ -38,6 +38,8 @@ type node struct {
 type document struct {
 	buf   []byte
 	nodes []node
+	// partial: of members that are missing nothing is known, and they match.
+	partial bool
 }
 
 // parse takes buf, which must not change while the document is in use.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -94,6 +95,12 @@ func openEngine(path string, rules []*rule, origin string, size uint64) (*engine
 
 // wants reports whether any alarm looks at the log at all.
 func (e *engine) wants() bool { return len(e.counters) > 0 }
+
+func (e *engine) mayMatch(d *document) bool {
+	return slices.ContainsFunc(e.counters, func(c *counter) bool {
+		return c.pattern.match(d) || c.clear != nil && c.clear.match(d)
+	})
+}
 
 // line counts an event that stands in line n of the log, or passes over a line of
 // which no event could be made (nil).

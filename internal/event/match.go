@@ -24,6 +24,9 @@ func (d *document) group(g *group, obj int) bool {
 	for i := range g.fields {
 		f := &g.fields[i]
 		at := d.member(obj, f.name)
+		if at == none && d.partial {
+			continue
+		}
 		if f.sub != nil {
 			if !d.inside(f.sub, at) {
 				return false

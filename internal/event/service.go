@@ -279,6 +279,18 @@ func (s *Service) take(e Event) {
 	})
 }
 
+// Wants reports whether the rules of a target or an alarm may match an event of which part,
+// an object, has some members: what it does not tell counts as matched. Whoever causes very
+// many events asks before making them, once for all of a kind, since rules and alarms stay as
+// they are.
+func (s *Service) Wants(part []byte) bool {
+	d := document{partial: true}
+	if d.parse(part) != nil {
+		return true
+	}
+	return s.engine.mayMatch(&d) || slices.ContainsFunc(s.targets, func(w *target) bool { return w.matches(&d) })
+}
+
 // counting runs one step of the alarms and queues what they have to say. Nothing is
 // kept in between: the state of an alarm must not reach the disk before its
 // notification.

@@ -731,3 +731,35 @@ func newProxy(t testing.TB, upstream string) *toxiproxy.Proxy {
 	t.Cleanup(p.Stop)
 	return p
 }
+
+// TestWants: what is not told of an event counts as matched, what is told is compared.
+func TestWants(t *testing.T) {
+	r := newReceiver(t)
+	cfg := config(t, r)
+	cfg.Rules = []event.Rule{
+		{Name: "one-rule", Pattern: `{"source":["aws.config"],"detail":{"configRuleName":["used"],"resourceId":[{"prefix":"arn:"}]}}`, Targets: []string{"t"}},
+		{Name: "either", Pattern: `{"$or":[{"detail-type":["A"]},{"detail":{"kind":["b"]}}],"detail":{"gone":[{"exists":false}]}}`, Targets: []string{"t"}},
+	}
+	a, _ := event.Ready("rotation-overdue")
+	a.Targets = []string{"t"}
+	cfg.Alarms = []event.Alarm{a}
+	s, _ := start(t, cfg)
+	for part, want := range map[string]bool{
+		`{}`:                      true,
+		`{"source":"aws.config"}`: true,
+		`{"source":"aws.s3"}`:     true, // detail-type is not told
+		`{"detail":{"kind":"b"}}`: true,
+		`{"source":"aws.config","detail-type":"T","detail":{"configRuleName":"used","kind":"c"}}`:  true,
+		`{"source":"aws.config","detail-type":"T","detail":{"configRuleName":"other","kind":"c"}}`: false,
+		`{"source":"aws.config","detail-type":"A","detail":{"configRuleName":"other","gone":1}}`:   false,
+		`{"source":"aws.config","detail-type":"A","detail":{"configRuleName":"other"}}`:            true,
+		`{"source":"aws.config","detail-type":"Config Rules Compliance Change","detail":{"kind":"c","configRuleName":"secretsmanager-scheduled-rotation-success-check","newEvaluationResult":{"complianceType":"NON_COMPLIANT"}}}`: true,  // raises the alarm
+		`{"source":"aws.config","detail-type":"Config Rules Compliance Change","detail":{"kind":"c","configRuleName":"secretsmanager-scheduled-rotation-success-check","newEvaluationResult":{"complianceType":"COMPLIANT"}}}`:     true,  // clears it
+		`{"source":"aws.config","detail-type":"Config Rules Compliance Change","detail":{"kind":"c","configRuleName":"secretsmanager-using-cmk","newEvaluationResult":{"complianceType":"COMPLIANT"}}}`:                            false, // nobody's
+		`not JSON`: true,
+	} {
+		if got := s.Wants([]byte(part)); got != want {
+			t.Errorf("Wants(%s) = %v, want %v", part, got, want)
+		}
+	}
+}
