@@ -106,6 +106,7 @@ func (s *Store) startMember(ctx context.Context) error {
 	c.MaxWalFiles = 0             // trimLog removes them
 	c.BackendFreelistType = "map" // does not slow down with the number of free pages
 	c.AutoCompactionRetention = "0"
+	c.CompactionBatchLimit = compactionBatch
 	c.CorruptCheckTime, c.DowngradeCheckTime = 0, 0
 	c.WarningApplyDuration = time.Second
 	c.WarningUnaryRequestDuration = 2 * time.Second
