@@ -11,13 +11,14 @@ import (
 )
 
 const (
-	// gcEvery is how often, at most, garbage shall be collected. A collection takes half of
-	// two cores for some 50 ms, in which calls wait: more than one in five seconds is what
-	// one call in a hundred waits for.
+	// gcEvery is how often garbage should be collected, as far as gcHeadroomMost permits. A
+	// collection takes half of two cores for some 50 ms, in which calls wait: with more of
+	// them than one in five seconds, one call in a hundred does.
 	gcEvery = 5 * time.Second
-	// What a process may allocate between two collections, whatever Go's default: what it
-	// allocates in gcEvery, at least and at most this, and at most one part in
-	// gcMemoryShare of the memory there is. Reads leave some ten kilobytes each and writes a
+	// What a small heap may allocate between two collections, whatever Go's default: what
+	// the process allocates in gcEvery, at least and at most this, and at most one part in
+	// gcMemoryShare of the memory there is. A heap with more live than that gets as much as
+	// is live. Reads leave some ten kilobytes each and writes a
 	// hundred; with the default, a small store's heap of some 20 MB would be collected many
 	// times a second, which measured a tenth of the processor time of a read.
 	gcHeadroomLeast = 64 << 20
@@ -47,19 +48,22 @@ const (
 )
 
 func init() {
-	// It must be set before much is allocated: all of a profile is scaled by one rate.
+	// The earlier the better: all of a profile is scaled by this rate, and what packages
+	// allocated while they were initialised was sampled by Go's, so that a heap profile shows
+	// up to eight times as much of it as there is.
 	runtime.MemProfileRate = profileBytes
 }
 
-// gcPercent gives a live heap its headroom.
-func gcPercent(liveBytes, headroom uint64) int {
+// gcPercent gives a live heap its headroom. rootBytes are the stacks and the globals, to
+// which Go applies the percentage as well.
+func gcPercent(liveBytes, rootBytes, headroom uint64) int {
 	switch {
 	case liveBytes == 0:
 		return gcPercentDefault
 	case liveBytes > gcLargeBytes:
 		return int((gcLargeBytes + (liveBytes-gcLargeBytes)/4) * 100 / liveBytes)
 	}
-	return max(gcPercentDefault, int(min(headroom*100/liveBytes, gcPercentCeiling)))
+	return max(gcPercentDefault, int(min(headroom*100/(liveBytes+rootBytes), gcPercentCeiling)))
 }
 
 // gcHeadroom follows the rate at which a process allocates.
@@ -78,33 +82,38 @@ func newGCHeadroom(memory uint64) *gcHeadroom {
 	return &gcHeadroom{most: min(gcHeadroomMost, memory/gcMemoryShare)}
 }
 
-// after is the headroom of a process that has allocated so many bytes in all, a while after
-// it was last asked.
-func (h *gcHeadroom) after(allocated uint64, passed time.Duration) uint64 {
-	if h.allocated != 0 && passed > 0 {
-		rate := float64(allocated-h.allocated) / passed.Seconds()
+// after is the headroom of a process that has allocated so many bytes in all, a
+// gcTuneInterval after it was last asked.
+func (h *gcHeadroom) after(allocated uint64) uint64 {
+	if h.allocated != 0 {
+		rate := float64(allocated-h.allocated) / gcTuneInterval.Seconds()
 		h.rate = max(rate, h.rate*gcRateKept)
 	}
 	h.allocated = allocated
+	return h.now()
+}
+
+func (h *gcHeadroom) now() uint64 {
 	return min(h.most, max(gcHeadroomLeast, uint64(h.rate*gcEvery.Seconds())))
 }
 
-// memoryLimit is the memory that the process may use: the limit of its control group, or
-// what the machine has; 0 if neither can be read.
-func memoryLimit() uint64 {
-	limit, err := memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)()
-	if err != nil {
-		return 0
+// memoryLimit is the memory that the process may use: what the machine has or, if it is
+// less, what its control group allows; 0 if neither can be read.
+func memoryLimit(providers ...memlimit.Provider) (least uint64) {
+	for _, limit := range providers {
+		if n, err := limit(); err == nil && (least == 0 || n < least) {
+			least = n
+		}
 	}
-	return limit
+	return least
 }
 
 // gcPercentAtStart is gcPercent while the store is opened.
-func gcPercentAtStart(liveBytes, headroom uint64) int {
+func gcPercentAtStart(liveBytes, rootBytes, headroom uint64) int {
 	if liveBytes < gcStartBytes {
 		return gcStartPercent
 	}
-	return gcPercent(liveBytes, headroom)
+	return gcPercent(liveBytes, rootBytes, headroom)
 }
 
 // raiseProcs gives Go's scheduler more processors than there are cores. Every answer
@@ -126,21 +135,24 @@ func tuneGC(ctx context.Context, getenv func(string) string, opened <-chan struc
 	if getenv("GOGC") != "" {
 		return
 	}
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	sample := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+		{Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+	}
 	tick := time.NewTicker(gcTuneInterval)
 	defer tick.Stop()
 	last := gcPercentDefault
 	defer func() { debug.SetGCPercent(gcPercentDefault) }()
 	percent := gcPercentAtStart
-	headroom := newGCHeadroom(memoryLimit())
-	looked := time.Now()
-	for {
+	headroom := newGCHeadroom(memoryLimit(memlimit.FromCgroup, memlimit.FromSystem))
+	for ticked := false; ; {
 		metrics.Read(sample)
-		now := time.Now()
-		room := headroom.after(sample[1].Value.Uint64(), now.Sub(looked))
-		looked = now
+		if ticked && opened == nil { // what a start allocates says nothing of what follows
+			headroom.after(sample[1].Value.Uint64())
+		}
+		roots := sample[2].Value.Uint64() + sample[3].Value.Uint64()
 		// Small changes are not worth the stop that setting the value costs.
-		if p := percent(sample[0].Value.Uint64(), room); p > last*11/10 || p < last*9/10 {
+		if p := percent(sample[0].Value.Uint64(), roots, headroom.now()); p > last*11/10 || p < last*9/10 {
 			debug.SetGCPercent(p)
 			last = p
 		}
@@ -148,8 +160,9 @@ func tuneGC(ctx context.Context, getenv func(string) string, opened <-chan struc
 		case <-ctx.Done():
 			return
 		case <-opened:
-			percent, opened = gcPercent, nil
+			percent, opened, ticked = gcPercent, nil, false
 		case <-tick.C:
+			ticked = true
 		}
 	}
 }

@@ -1,29 +1,33 @@
 package main
 
 import (
+	"errors"
+	"syscall"
 	"testing"
-	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 func TestGCPercent(t *testing.T) {
 	const room = 128 << 20
 	for _, c := range []struct {
-		name       string
-		live, room uint64
-		want       int
+		name              string
+		live, roots, room uint64
+		want              int
 	}{
-		{"not known yet", 0, room, 100},
-		{"nearly empty", 1 << 20, room, 2000},
-		{"small", 64 << 20, room, 200},
-		{"small and busy", 64 << 20, 512 << 20, 800},
-		{"as large as the headroom", 128 << 20, room, 100},
-		{"medium", 1 << 30, 512 << 20, 100},
-		{"a full account", 3 << 29, room, 100},
-		{"more", 2 << 30, 512 << 20, 81},
-		{"large", 5 << 30, 512 << 20, 47},
+		{"not known yet", 0, 0, room, 100},
+		{"nearly empty", 1 << 20, 0, room, 2000},
+		{"small", 64 << 20, 0, room, 200},
+		{"small with many stacks", 64 << 20, 64 << 20, 256 << 20, 200},
+		{"small and busy", 64 << 20, 0, 512 << 20, 800},
+		{"as large as the headroom", 128 << 20, 0, room, 100},
+		{"medium", 1 << 30, 0, 512 << 20, 100},
+		{"a full account", 3 << 29, 0, room, 100},
+		{"more", 2 << 30, 0, 512 << 20, 81},
+		{"large", 5 << 30, 0, 512 << 20, 47},
 	} {
-		if got := gcPercent(c.live, c.room); got != c.want {
-			t.Errorf("%s: gcPercent(%d, %d) = %d, want %d", c.name, c.live, c.room, got, c.want)
+		if got := gcPercent(c.live, c.roots, c.room); got != c.want {
+			t.Errorf("%s: gcPercent(%d, %d, %d) = %d, want %d", c.name, c.live, c.roots, c.room, got, c.want)
 		}
 	}
 }
@@ -33,7 +37,7 @@ func TestGCPercentAtStart(t *testing.T) {
 		live uint64
 		want int
 	}{{0, 400}, {1 << 20, 400}, {400 << 20, 400}, {1 << 29, 100}, {1 << 30, 100}, {2 << 30, 81}} {
-		if got := gcPercentAtStart(c.live, 512<<20); got != c.want {
+		if got := gcPercentAtStart(c.live, 0, 512<<20); got != c.want {
 			t.Errorf("gcPercentAtStart(%d) = %d, want %d", c.live, got, c.want)
 		}
 	}
@@ -53,28 +57,47 @@ func TestGCHeadroom(t *testing.T) {
 		{"a pause keeps most of it", 1041 * mb, 190 * mb},
 		{"very busy", 2041 * mb, 512 * mb},
 	} {
-		if got := h.after(c.allocated, time.Second); got/mb != c.want/mb {
+		if got := h.after(c.allocated); got/mb != c.want/mb {
 			t.Errorf("%s: headroom is %d MB, want %d", c.name, got/mb, c.want/mb)
 		}
 	}
 	last := uint64(0)
 	for range 120 {
-		last = h.after(2041*mb, time.Second)
+		last = h.after(2041 * mb)
 	}
 	if last != 64*mb {
 		t.Errorf("two minutes after the last allocation the headroom is %d MB, want 64", last/mb)
 	}
 	for _, c := range []struct{ memory, most uint64 }{{0, 64 * mb}, {512 * mb, 32 * mb}, {4 << 30, 256 * mb}, {24 << 30, 512 * mb}} {
 		h := newGCHeadroom(c.memory)
-		h.after(1, time.Second)
-		if got := h.after(1<<40, time.Second); got != c.most {
+		h.after(1)
+		if got := h.after(1 << 40); got != c.most {
 			t.Errorf("with %d MB of memory the headroom is %d MB at most, want %d", c.memory/mb, got/mb, c.most/mb)
 		}
 	}
 }
 
 func TestMemoryLimit(t *testing.T) {
-	if got := memoryLimit(); got < 16<<20 || got > 1<<50 {
-		t.Errorf("memoryLimit() = %d, want the memory of a machine or a control group", got)
+	none := func() (uint64, error) { return 0, errors.New("not here") }
+	for _, c := range []struct {
+		name      string
+		providers []memlimit.Provider
+		want      uint64
+	}{
+		{"neither is known", []memlimit.Provider{none, none}, 0},
+		{"no control group", []memlimit.Provider{none, memlimit.Limit(2)}, 2},
+		{"a small control group", []memlimit.Provider{memlimit.Limit(1), memlimit.Limit(2)}, 1},
+		{"one that may take more than there is", []memlimit.Provider{memlimit.Limit(3), memlimit.Limit(2)}, 2},
+	} {
+		if got := memoryLimit(c.providers...); got != c.want {
+			t.Errorf("%s: memoryLimit() = %d, want %d", c.name, got, c.want)
+		}
+	}
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := memoryLimit(memlimit.FromSystem), uint64(info.Totalram)*uint64(info.Unit); got != want {
+		t.Errorf("memory of this machine: %d, want %d", got, want)
 	}
 }

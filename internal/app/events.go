@@ -210,8 +210,7 @@ func (a *App) certificateExpires() (bool, any) {
 func (a *App) wantsChange(c changeKind) bool {
 	wanted, known := a.wantedChanges.Load(c)
 	if !known {
-		wanted = a.events.Wants(fmt.Appendf(nil, `{"source":%q,"detail-type":%q,"detail":{"configRuleName":%q,"newEvaluationResult":{"complianceType":%q}}}`,
-			configSource, compliance.DetailType, c.rule, c.state))
+		wanted = a.events.Wants(c.part())
 		a.wantedChanges.Store(c, wanted)
 	}
 	return wanted.(bool)
@@ -223,22 +222,33 @@ type changeKind struct {
 	state compliance.State
 }
 
+// part is what all events of a kind have in common.
+func (c changeKind) part() []byte {
+	return fmt.Appendf(nil, `{"source":%q,"detail-type":%q,"detail":{"configRuleName":%q,"newEvaluationResult":{"complianceType":%q}}}`,
+		configSource, compliance.DetailType, c.rule, c.state)
+}
+
 // configSource is where AWS says that events of compliance come from.
 const configSource = "aws.config"
 
 // complianceChanged tells of a secret that changed its state under a rule. It waits for
 // room on the bus: a change of many secrets at once is more than the bus holds.
 func (a *App) complianceChanged(ctx context.Context, c compliance.Change) error {
-	if a.events == nil || !a.wantsChange(changeKind{c.Rule, c.New}) {
+	if !a.wantsChange(changeKind{c.Rule, c.New}) {
 		return nil
 	}
-	detail, err := c.Detail()
+	e, err := complianceEvent(&c)
 	if err != nil {
 		a.log.Error("a change of compliance is told to nobody", "error", err.Error())
 		return nil
 	}
-	return a.bus.EmitWait(ctx, event.Event{
+	return a.bus.EmitWait(ctx, e)
+}
+
+func complianceEvent(c *compliance.Change) (event.Event, error) {
+	detail, err := c.Detail()
+	return event.Event{
 		Source: configSource, DetailType: compliance.DetailType, Account: c.Account, Region: c.Region,
 		Time: c.Time, Resources: []string{c.SecretARN}, Detail: detail,
-	})
+	}, err
 }

@@ -10,6 +10,8 @@ import (
 
 	"arca/internal/api"
 	"arca/internal/call"
+	"arca/internal/compliance"
+	"arca/internal/event"
 	"arca/internal/rootkey"
 	"arca/internal/store"
 )
@@ -61,3 +63,9 @@ func TryRootKey(ctx context.Context, a *App) { a.tryRootKey(ctx) }
 
 // Edge is the handler that a server serves.
 func Edge(a *App) http.Handler { return a.edge }
+
+// ComplianceEvent is the event of a change, and what wantsChange asks about.
+func ComplianceEvent(c compliance.Change) (e event.Event, part []byte, err error) {
+	e, err = complianceEvent(&c)
+	return e, changeKind{c.Rule, c.New}.part(), err
+}

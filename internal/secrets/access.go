@@ -40,7 +40,8 @@ type accessLog struct {
 // seenAccess is what has been read of a secret.
 type seenAccess struct {
 	LastAccess
-	// stored: it is kept until the next flush, for those who look at a snapshot of before.
+	// stored: it is kept until the next flush, or until room is short, for those who look at a
+	// snapshot of before.
 	stored bool
 }
 
@@ -51,7 +52,7 @@ func newAccessLog() *accessLog {
 	}
 }
 
-// knownReads are the reads, each of a version on a day, that make no work any more, by 64
+// knownReads are the reads, each of a version on a day, that make no work any more, by 63
 // bits of a keyed hash. Each has one slot and the newest keeps it; whoever lost it is looked
 // up again. Two that are taken for one are rarer than a broken disk, and cost a date.
 type knownReads struct {
@@ -71,6 +72,7 @@ func (k *knownReads) slot(fp uint64) *atomic.Uint64 { return &k.slots[fp>>32%kno
 
 func (k *knownReads) has(fp uint64) bool { return k.slot(fp).Load() == fp }
 func (k *knownReads) add(fp uint64)      { k.slot(fp).Store(fp) }
+func (k *knownReads) remove(fp uint64)   { k.slot(fp).CompareAndSwap(fp, 0) }
 
 // noteRead remembers that a version was read. The common case, a version read already
 // that day, takes no lock. Where this process does not know that, but it is stored, as
@@ -80,14 +82,15 @@ func (s *Service) noteRead(v *store.Snap, sec *Secret, versionID string, day Day
 	if s.seen.known.has(fp) {
 		return
 	}
-	stored, ok := s.access.Peek(v, accessKey(sec))
-	if ok && stored.Versions[versionID] >= day || s.seen.note(sec, versionID, day) {
+	if stored, ok := s.access.Peek(v, accessKey(sec)); ok && stored.Versions[versionID] >= day {
 		s.seen.known.add(fp)
+		return
 	}
+	s.seen.note(sec, versionID, day)
 }
 
-// note collects a read that may not be stored. It reports false if there is no room.
-func (l *accessLog) note(sec *Secret, versionID string, day Day) bool {
+// note collects a read that may not be stored, if there is room.
+func (l *accessLog) note(sec *Secret, versionID string, day Day) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.versions >= maxSeen {
@@ -96,7 +99,7 @@ func (l *accessLog) note(sec *Secret, versionID string, day Day) bool {
 	a := l.seen[sec.UID]
 	if a == nil || a.Versions[versionID] == 0 {
 		if l.versions >= maxSeen {
-			return false
+			return
 		}
 		l.versions++
 	}
@@ -111,13 +114,18 @@ func (l *accessLog) note(sec *Secret, versionID string, day Day) bool {
 	a.Versions[versionID] = max(a.Versions[versionID], day)
 	a.Day = max(a.Day, day)
 	a.stored = false
+	l.known.add(l.known.fingerprint(sec.UID, versionID, day))
 	if len(a.Versions) > len(sec.Versions) {
-		// A secret that is written and read for long leaves versions behind.
-		l.versions -= len(a.Versions)
-		a.dropMissing(sec)
-		l.versions += len(a.Versions)
+		// A secret that is written and read for long leaves versions behind. To one who looks at
+		// an older snapshot, those of a newer one are missing: they are to be noted again.
+		for id, day := range a.Versions {
+			if sec.version(id) == nil {
+				l.known.remove(l.known.fingerprint(sec.UID, id, day))
+				delete(a.Versions, id)
+				l.versions--
+			}
+		}
 	}
-	return true
 }
 
 func (l *accessLog) forgetLocked(uid UID) {
@@ -160,8 +168,10 @@ func (l *accessLog) lastDay(uid UID) Day {
 // unstored copies what is to be stored, and forgets what was before.
 func (l *accessLog) unstored() []LastAccess {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.forgetSettledLocked()
+	l.mu.Unlock()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
 	out := make([]LastAccess, 0, len(l.seen))
 	for _, a := range l.seen {
 		out = append(out, a.clone())

@@ -189,11 +189,51 @@ func TestLastAccessMemory(t *testing.T) {
 	if _, versions, _ := svc.Seen(); versions > secrets.MaxSeen {
 		t.Errorf("reads of %d versions in memory, at most %d may be", versions, secrets.MaxSeen)
 	}
-	svc.SettleAll() // now there is room for others
+	refused := secret(secrets.MaxSeen) // for want of room
+	svc.SettleAll()                    // now there is room for others
 	last := secret(10 * secrets.MaxSeen)
 	svc.Note(last, *token(1), 20_001)
-	if _, versions, waiting := svc.Seen(); versions > secrets.MaxSeen || waiting != 1 {
-		t.Errorf("%d versions in memory, %d secrets to be stored, want at most %d and 1", versions, waiting, secrets.MaxSeen)
+	svc.Note(refused, *token(1), 20_000)
+	if _, versions, waiting := svc.Seen(); versions > secrets.MaxSeen || waiting != 2 {
+		t.Errorf("%d versions in memory, %d secrets to be stored, want at most %d and 2", versions, waiting, secrets.MaxSeen)
+	}
+}
+
+// One who reads an older snapshot does not know a version that another one has just read,
+// which is noted again when it is read again.
+func TestLastAccessOfOlderSnapshot(t *testing.T) {
+	svc := secrets.WithQuotas(secrets.Quotas{})
+	older, newer := bareSecret(1, "s"), bareSecret(1, "s")
+	older.Versions = []secrets.Version{{ID: *token(1)}}
+	newer.Versions = []secrets.Version{{ID: *token(1)}, {ID: *token(2)}}
+	svc.Note(newer, *token(2), 20_000)
+	svc.Note(older, *token(1), 20_000)
+	svc.Note(newer, *token(2), 20_000)
+	if _, versions, waiting := svc.Seen(); versions != 2 || waiting != 1 {
+		t.Errorf("%d versions of %d secrets wait to be stored, want 2 of 1", versions, waiting)
+	}
+}
+
+// Reads that have one slot take it from each other, and are stored all the same.
+func TestLastAccessOneSlot(t *testing.T) {
+	b := newBed(t)
+	b.create(t, "a")
+	b.create(t, "b")
+	for range 3 {
+		b.read(t, "a")
+		b.svc.ForgetKnown()
+		b.read(t, "b")
+		b.svc.ForgetKnown()
+	}
+	if secrets, versions, waiting := b.svc.Seen(); secrets != 2 || versions != 2 || waiting != 2 {
+		t.Errorf("%d secrets, %d versions, %d waiting, want 2 of each", secrets, versions, waiting)
+	}
+	b.flush(t)
+	first := b.accessRevision(t)
+	b.read(t, "a")
+	b.flush(t)
+	if got := b.accessRevision(t); got != first {
+		t.Errorf("a read of a stored day was stored again: revision %d, want %d", got, first)
 	}
 }
 

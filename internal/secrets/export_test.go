@@ -143,8 +143,8 @@ func (w Writer) DropValue(tx *store.Tx, sec *Secret, id string) {
 
 // Note remembers a read as GetSecretValue does where the day is not stored yet.
 func (s *Service) Note(sec *Secret, versionID string, day Day) {
-	if fp := s.seen.known.fingerprint(sec.UID, versionID, day); !s.seen.known.has(fp) && s.seen.note(sec, versionID, day) {
-		s.seen.known.add(fp)
+	if !s.seen.known.has(s.seen.known.fingerprint(sec.UID, versionID, day)) {
+		s.seen.note(sec, versionID, day)
 	}
 }
 
@@ -164,6 +164,13 @@ func (s *Service) Seen() (secrets, versions, waiting int) {
 
 // ForgetReads leaves nothing in memory, as a start does.
 func (s *Service) ForgetReads() { s.seen = newAccessLog() }
+
+// ForgetKnown leaves no read known, as if others had taken all slots.
+func (s *Service) ForgetKnown() {
+	for i := range s.seen.known.slots {
+		s.seen.known.slots[i].Store(0)
+	}
+}
 
 // SettleAll takes everything seen for stored.
 func (s *Service) SettleAll() { s.seen.settle(s.seen.unstored(), nil) }

@@ -210,3 +210,43 @@ func FuzzPageToken(f *testing.F) {
 		}
 	})
 }
+
+// Every list shows the date of the last access that DescribeSecret shows, whatever its
+// order tells of it, and wherever the secrets are found.
+func TestListLastAccessedDates(t *testing.T) {
+	b := newBed(t)
+	for _, name := range []string{"never", "early", "late", "both"} {
+		b.create(t, name, func(in *smapi.CreateSecretInput) { in.Tags = []smapi.Tag{{Key: new("k"), Value: new("v")}} })
+	}
+	b.read(t, "early")
+	b.read(t, "both")
+	b.now = b.now.Add(oneDay)
+	b.read(t, "late")
+	b.flush(t)
+	b.svc.ForgetReads()
+	b.now = b.now.Add(oneDay)
+	b.read(t, "both") // which is not stored
+	for _, catalogued := range []bool{false, true} {
+		if catalogued {
+			if err := b.svc.FillCatalog(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, by := range []string{"name", "created-date", "last-changed-date", "last-accessed-date"} {
+			for _, direction := range []string{"asc", "desc"} {
+				for _, filters := range [][]smapi.Filter{nil, {filterOf("tag-key", "k")}} {
+					in := &smapi.ListSecretsInput{SortBy: &by, SortOrder: &direction, Filters: filters}
+					out := must[smapi.ListSecretsOutput](t, b, smapi.OpListSecrets, in)
+					if len(out.SecretList) != 4 {
+						t.Fatalf("by %s %s, filtered %v: %d secrets, want 4", by, direction, filters != nil, len(out.SecretList))
+					}
+					for _, e := range out.SecretList {
+						if diff := cmp.Diff(b.describe(t, *e.Name).LastAccessedDate, e.LastAccessedDate); diff != "" {
+							t.Errorf("by %s %s, filtered %v, catalogued %v: %s (-DescribeSecret +ListSecrets):\n%s", by, direction, filters != nil, catalogued, *e.Name, diff)
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -19,8 +19,9 @@ import (
 const (
 	compactRevisions = 10_000
 	compactBytes     = 64 << 20
-	// compactionBatch is how many revisions are deleted at a time. Each batch is a commit of
-	// the database, for which other writes wait; etcd's own 1,000 would be twice as many.
+	// compactionBatch is how many revisions etcd looks at in one batch of a compaction, those
+	// that stay included. A batch is a commit of the database, and writes wait for it; etcd's
+	// own 1,000 are twice as many commits.
 	compactionBatch = 2000
 	// Revisions that stay for watchers and readers that lag.
 	compactTail = 1000
