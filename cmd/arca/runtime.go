@@ -18,9 +18,9 @@ const (
 	// What a small heap may allocate between two collections, whatever Go's default: what
 	// the process allocates in gcEvery, at least and at most this, and at most one part in
 	// gcMemoryShare of the memory there is. A heap with more live than that gets as much as
-	// is live. Reads leave some ten kilobytes each and writes a
-	// hundred; with the default, a small store's heap of some 20 MB would be collected many
-	// times a second, which measured a tenth of the processor time of a read.
+	// is live. Reads leave some ten kilobytes each and writes a hundred; with the default, a
+	// small store's heap of some 20 MB would be collected many times a second, which measured
+	// a tenth of the processor time of a read.
 	gcHeadroomLeast = 64 << 20
 	gcHeadroomMost  = 512 << 20
 	gcMemoryShare   = 16
@@ -69,8 +69,8 @@ func gcPercent(liveBytes, rootBytes, headroom uint64) int {
 // gcHeadroom follows the rate at which a process allocates.
 type gcHeadroom struct {
 	most      uint64
-	allocated uint64 // in all, when it was last asked
-	rate      float64
+	allocated uint64  // in all, at the last tick
+	rate      float64 // bytes a second
 }
 
 // newGCHeadroom bounds the headroom for a process that may use so many bytes of memory, 0
@@ -82,18 +82,16 @@ func newGCHeadroom(memory uint64) *gcHeadroom {
 	return &gcHeadroom{most: min(gcHeadroomMost, memory/gcMemoryShare)}
 }
 
-// after is the headroom of a process that has allocated so many bytes in all, a
-// gcTuneInterval after it was last asked.
-func (h *gcHeadroom) after(allocated uint64) uint64 {
+// tick takes note, once in gcTuneInterval, of how much has been allocated in all.
+func (h *gcHeadroom) tick(allocated uint64) {
 	if h.allocated != 0 {
 		rate := float64(allocated-h.allocated) / gcTuneInterval.Seconds()
 		h.rate = max(rate, h.rate*gcRateKept)
 	}
 	h.allocated = allocated
-	return h.now()
 }
 
-func (h *gcHeadroom) now() uint64 {
+func (h *gcHeadroom) bytes() uint64 {
 	return min(h.most, max(gcHeadroomLeast, uint64(h.rate*gcEvery.Seconds())))
 }
 
@@ -148,11 +146,11 @@ func tuneGC(ctx context.Context, getenv func(string) string, opened <-chan struc
 	for ticked := false; ; {
 		metrics.Read(sample)
 		if ticked && opened == nil { // what a start allocates says nothing of what follows
-			headroom.after(sample[1].Value.Uint64())
+			headroom.tick(sample[1].Value.Uint64())
 		}
 		roots := sample[2].Value.Uint64() + sample[3].Value.Uint64()
 		// Small changes are not worth the stop that setting the value costs.
-		if p := percent(sample[0].Value.Uint64(), roots, headroom.now()); p > last*11/10 || p < last*9/10 {
+		if p := percent(sample[0].Value.Uint64(), roots, headroom.bytes()); p > last*11/10 || p < last*9/10 {
 			debug.SetGCPercent(p)
 			last = p
 		}

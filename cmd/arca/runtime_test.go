@@ -56,21 +56,22 @@ func TestGCHeadroom(t *testing.T) {
 		{"a pause keeps most of it", 1041 * mb, 190 * mb},
 		{"very busy", 2041 * mb, 512 * mb},
 	} {
-		if got := h.after(c.allocated); got/mb != c.want/mb {
+		h.tick(c.allocated)
+		if got := h.bytes(); got/mb != c.want/mb {
 			t.Errorf("%s: headroom is %d MB, want %d", c.name, got/mb, c.want/mb)
 		}
 	}
-	last := uint64(0)
 	for range 120 {
-		last = h.after(2041 * mb)
+		h.tick(2041 * mb)
 	}
-	if last != 64*mb {
-		t.Errorf("two minutes after the last allocation the headroom is %d MB, want 64", last/mb)
+	if got := h.bytes(); got != 64*mb {
+		t.Errorf("two minutes after the last allocation the headroom is %d MB, want 64", got/mb)
 	}
 	for _, c := range []struct{ memory, most uint64 }{{0, 64 * mb}, {512 * mb, 32 * mb}, {4 << 30, 256 * mb}, {24 << 30, 512 * mb}} {
 		h := newGCHeadroom(c.memory)
-		h.after(1)
-		if got := h.after(1 << 40); got != c.most {
+		h.tick(1)
+		h.tick(1 << 40)
+		if got := h.bytes(); got != c.most {
 			t.Errorf("with %d MB of memory the headroom is %d MB at most, want %d", c.memory/mb, got/mb, c.most/mb)
 		}
 	}

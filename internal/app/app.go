@@ -55,21 +55,22 @@ type App struct {
 	audit    *audit.Log
 	trail    *trail.Trail
 	// ship and events are nil unless something is served.
-	ship   *ship.Shipper
-	bus    *event.Bus
-	events *event.Service
+	ship     *ship.Shipper
+	bus      *event.Bus
+	events   *event.Service
+	space    *space.Watcher
+	clock    *admin.Clock
+	iam      *iam.Service
+	access   *access.Service
+	kms      *kms.Service
+	secrets  *secrets.Service
+	lambda   *lambda.Service
+	runners  atomic.Pointer[runners] // nil unless functions can be run
+	dispatch *call.Dispatcher
+	registry *prometheus.Registry
+
 	// wantedChanges is what wantsChange has found, by changeKind.
 	wantedChanges sync.Map
-	space         *space.Watcher
-	clock         *admin.Clock
-	iam           *iam.Service
-	access        *access.Service
-	kms           *kms.Service
-	secrets       *secrets.Service
-	lambda        *lambda.Service
-	runners       atomic.Pointer[runners] // nil unless functions can be run
-	dispatch      *call.Dispatcher
-	registry      *prometheus.Registry
 
 	rootKeyReachable *prometheus.GaugeVec
 

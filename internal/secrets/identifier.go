@@ -123,8 +123,8 @@ func (s *Service) find(v *store.Snap, id *identifier) *Secret {
 	return sec
 }
 
-// byUID looks a secret up by its identity, as lists and engines do, for many; nil when there
-// is none.
+// byUID looks a secret up by its identity; nil when there is none. Lists and engines do so
+// for many, which does not count as asking for one.
 func (s *Service) byUID(v *store.Snap, scope string, uid UID) *Secret {
 	for _, parent := range []string{uid.name(), uid.String()} {
 		if sec, ok := s.secrets.Peek(v, store.Key{Scope: scope, Parent: parent}); ok && sec.UID == uid {
