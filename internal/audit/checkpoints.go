@@ -226,7 +226,7 @@ func setFormerAside(dir, name string) (moved bool, err error) {
 	}
 	to := filepath.Join(dir, name)
 	for _, e := range entries {
-		if n := e.Name(); n == lockName || n == breakName || n == keyFileName || strings.HasPrefix(n, lostPrefix) {
+		if n := e.Name(); n == lockName || n == journalName || n == breakName || n == keyFileName || strings.HasPrefix(n, lostPrefix) {
 			continue
 		}
 		if !moved {

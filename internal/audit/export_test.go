@@ -1,6 +1,10 @@
 package audit
 
-import "time"
+import (
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+)
 
 // Timings, for tests that wait for what they bound.
 const (
@@ -29,4 +33,27 @@ func AppendChecked(dst, b []byte) ([]byte, bool) {
 		return dst, false
 	}
 	return appendVisible(dst, b), true
+}
+
+// The journal's measures.
+const (
+	JournalBytes = journalBytes
+	JournalHalf  = journalHalf
+	BlockBytes   = blockBytes
+)
+
+// Journaling reports whether batches are synced in the journal.
+func (l *Log) Journaling() bool {
+	var m dto.Metric
+	return l.metrics.journal.Write(&m) == nil && m.GetGauge().GetValue() == 1
+}
+
+// JournalLines returns the lines of each entry that a journal has for the segment that
+// begins with line first.
+func JournalLines(data []byte, first uint64) (lines []string, err error) {
+	entries, err := parseJournal(data, first)
+	for _, e := range entries {
+		lines = append(lines, string(e.lines))
+	}
+	return lines, err
 }

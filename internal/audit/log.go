@@ -63,7 +63,11 @@ type Config struct {
 	Node string
 	// MaxSegmentBytes is the size from which on a new segment is begun; 0 means 128 MiB.
 	MaxSegmentBytes int64
-	Logger          *slog.Logger
+	// JournalAfter is after how many batches a journal is made, which is written instead of
+	// syncing each in the segment; 0 means 256, less than 0 never. A journal that is there is
+	// used at once.
+	JournalAfter int
+	Logger       *slog.Logger
 
 	// Signer signs the checkpoints of the tree over the lines. nil means that there is no
 	// tree, which is for tests and for measuring what it costs.
@@ -125,16 +129,15 @@ func Open(cfg Config) (*Log, error) {
 	if cfg.MaxSegmentBytes <= 0 {
 		cfg.MaxSegmentBytes = defaultMaxSegmentBytes
 	}
+	if cfg.JournalAfter == 0 {
+		cfg.JournalAfter = defaultJournalAfter
+	}
 	if err := makeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
-	}
-	seg, err := recoverNewest(cfg.Dir, cfg.Logger)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open audit log: %w", err), lock.Close())
 	}
 	l := &Log{
 		cfg:     cfg,
@@ -143,15 +146,17 @@ func Open(cfg Config) (*Log, error) {
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		next:    newBatch(nil, nil),
-		w:       writer{seg: seg},
+		w:       writer{untilJournal: cfg.JournalAfter},
+	}
+	if err := l.recoverNewest(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open audit log: %w", err), lock.Close())
 	}
 	if cfg.Signer != nil {
 		if err := l.openTree(); err != nil {
-			return nil, errors.Join(fmt.Errorf("open audit log: %w", err), l.w.close(), lock.Close())
+			return nil, errors.Join(fmt.Errorf("open audit log: %w", err), l.closeFiles(), lock.Close())
 		}
-		seg = l.w.seg
 	}
-	l.synced.Store(seg.next())
+	l.synced.Store(l.w.seg.next())
 	return l, nil
 }
 
@@ -282,7 +287,7 @@ func (l *Log) Close() error {
 			b.err = ErrClosed
 			close(b.done)
 		}
-		err = errors.Join(l.w.close(), l.lock.Close())
+		err = errors.Join(l.closeFiles(), l.lock.Close())
 	})
 	return err
 }

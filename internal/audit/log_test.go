@@ -444,7 +444,7 @@ func TestMetrics(t *testing.T) {
 	}
 	want := map[string]float64{
 		"arca_audit_lines_total": 2, "arca_audit_bytes_total": float64(len(line("a")) + len(line("b")) + 2), "arca_audit_batch_lines": 1,
-		"arca_audit_sync_seconds": 1, "arca_audit_failed_batches_total": 0, "arca_audit_failing": 0, "arca_audit_damage_total": 0,
+		"arca_audit_sync_seconds": 1, "arca_audit_failed_batches_total": 0, "arca_audit_failing": 0, "arca_audit_journal": 0, "arca_audit_damage_total": 0,
 		"arca_audit_tree_errors_total": 0, "arca_audit_log_breaks": 0, "arca_audit_unsigned_lines": 0, "arca_audit_checkpoint_lines": 0,
 		"arca_audit_checkpoint_timestamp_seconds": 0,
 	}

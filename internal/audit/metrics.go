@@ -8,6 +8,7 @@ type Metrics struct {
 	errors       prometheus.Counter
 	damage       prometheus.Counter
 	failing      prometheus.Gauge
+	journal      prometheus.Gauge
 	batchLines   prometheus.Histogram
 	syncSeconds  prometheus.Histogram
 
@@ -33,6 +34,7 @@ func newMetrics() *Metrics {
 		damage: counter("damage_total", "Times the files were found removed, replaced, cut or appended to."),
 		failing: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "arca", Subsystem: "audit", Name: "failing",
 			Help: "1 while audit lines cannot be written and calls are refused for it."}),
+		journal:     gauge("journal", "1 while batches are synced in the journal, 0 while each is in the segment itself."),
 		batchLines:  histogram("batch_lines", "Lines per synced batch.", prometheus.ExponentialBuckets(1, 2, 12)),
 		syncSeconds: histogram("sync_seconds", "Time to write and sync a batch.", prometheus.ExponentialBuckets(50e-6, 2, 16)),
 		treeErrors:  counter("tree_errors_total", "Attempts to extend the tree over the lines, or to publish a checkpoint, that failed."),
@@ -45,7 +47,7 @@ func newMetrics() *Metrics {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.lines, m.bytes, m.errors, m.damage, m.failing, m.batchLines, m.syncSeconds,
+	return []prometheus.Collector{m.lines, m.bytes, m.errors, m.damage, m.failing, m.journal, m.batchLines, m.syncSeconds,
 		m.treeErrors, m.breaks, m.unsigned, m.checkpointSize, m.checkpointTime}
 }
 

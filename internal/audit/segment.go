@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -28,12 +27,20 @@ type segment struct {
 	path  string
 	first uint64 // number of the first line, which is the file's name
 	lines uint64 // lines known to be on disk
-	size  int64  // bytes known to be on disk; the next write goes here
-	// tail repeats the end of those bytes, back to the start of the last block. A
-	// write that follows rewrites that block, so when its sync fails, the block is
-	// the one place where acknowledged bytes are in danger.
+	size  int64  // bytes known to be on disk, here or in the journal; the next write goes here
+	// tail repeats the end of those bytes, back to the start of the last block.
 	tail []byte
+	// synced are the bytes known to be on disk here, and syncedTail is their end, as tail
+	// is. A write that follows rewrites that block, so when its sync fails, the block is
+	// in danger although it was acknowledged. So is what was acknowledged since, which
+	// the journal has.
+	synced     int64
+	syncedTail []byte
 }
+
+// maxUnsyncedBytes is how much of a segment a crash can have damaged: what was in the
+// journal only, if that is damaged, too, and the batch that was being written.
+const maxUnsyncedBytes = journalBytes + maxBatchBytes
 
 // blockBytes is at least the unit in which file systems and disks rewrite data.
 const blockBytes = 4096
@@ -51,6 +58,12 @@ func (s *segment) advance(p []byte, lines uint64) {
 	}
 	// The block was not full before either, so its beginning is in the old tail.
 	s.tail = append(s.tail, p...)
+}
+
+// settle records that all of the segment has been synced.
+func (s *segment) settle() {
+	s.synced = s.size
+	s.syncedTail = append(s.syncedTail[:0], s.tail...)
 }
 
 func segmentPath(dir string, first uint64) string {
@@ -80,13 +93,32 @@ func createSegment(dir string, first uint64) (*segment, error) {
 	return s, nil
 }
 
-// recoverNewest opens the newest segment for writing, or makes the first one.
+// recoverNewest opens the newest segment for writing, or makes the first one, and makes
+// ready or removes the journal.
 //
 // A batch is only acknowledged when all of it is on disk, so what a crash damaged
 // belongs to the last batch, and cutting from the first line on that a crash damaged
 // loses nothing that anybody was told about. Whole lines of that batch stay: they
 // record calls that happened, although their answers never left.
-func recoverNewest(dir string, logger *slog.Logger) (*segment, error) {
+func (l *Log) recoverNewest() (err error) {
+	w := &l.w
+	if w.seg, err = l.openNewest(); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(l.cfg.Dir, journalName)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	// All lines are synced in the segment now.
+	j, err := l.oldJournal()
+	if err != nil {
+		return errors.Join(err, w.seg.f.Close())
+	}
+	l.useJournal(j)
+	return nil
+}
+
+func (l *Log) openNewest() (*segment, error) {
+	dir := l.cfg.Dir
 	segs, err := Segments(dir)
 	if err != nil {
 		return nil, err
@@ -110,19 +142,25 @@ func recoverNewest(dir string, logger *slog.Logger) (*segment, error) {
 		return nil, err
 	}
 	s := &segment{f: f, path: path, first: first}
-	if err := s.recover(logger); err != nil {
+	if err := s.recover(l); err != nil {
 		return nil, errors.Join(fmt.Errorf("recover segment %s: %w", filepath.Base(path), err), f.Close())
 	}
 	return s, nil
 }
 
-func (s *segment) recover(logger *slog.Logger) error {
+func (s *segment) recover(l *Log) error {
 	info, err := s.f.Stat()
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
 		return errors.New("not a regular file")
+	}
+	if err := s.recoverJournal(l); err != nil {
+		return err
+	}
+	if info, err = s.f.Stat(); err != nil {
+		return err
 	}
 	end := info.Size()
 	if err := s.count(end); err != nil {
@@ -136,7 +174,7 @@ func (s *segment) recover(logger *slog.Logger) error {
 		if err := s.f.Truncate(s.size); err != nil {
 			return err
 		}
-		logger.Warn("audit log: cut off an unfinished write",
+		l.cfg.Logger.Warn("audit log: cut off an unfinished write",
 			"segment", filepath.Base(s.path), "line", s.next(), "offset", s.size, "bytes", torn)
 	}
 	// The lines that stay may be in the page cache only: the last process may have
@@ -149,6 +187,7 @@ func (s *segment) recover(logger *slog.Logger) error {
 	}
 	s.tail = make([]byte, s.size%blockBytes)
 	_, err = s.f.ReadAt(s.tail, s.size-int64(len(s.tail)))
+	s.settle()
 	return err
 }
 
@@ -166,7 +205,7 @@ func (s *segment) count(end int64) error {
 		if err != nil {
 			return err
 		}
-		if s.size >= end-maxBatchBytes && lostBlocks(line) {
+		if s.size >= end-maxUnsyncedBytes && lostBlocks(line) {
 			return nil
 		}
 		s.size += size

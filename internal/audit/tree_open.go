@@ -341,7 +341,10 @@ func lostName(dir string) string {
 }
 
 // reopen opens the newest segment again, wherever an attempt to move it has ended.
-func (l *Log) reopen() (err error) {
-	l.w.seg, err = recoverNewest(l.cfg.Dir, l.cfg.Logger)
-	return err
+func (l *Log) reopen() error {
+	if l.w.journal != nil {
+		_ = l.w.journal.f.Close() // nothing was written to it yet
+		l.useJournal(nil)
+	}
+	return l.recoverNewest()
 }

@@ -16,6 +16,12 @@ import (
 // writer is the state of the goroutine in Run, the only one that touches the files.
 type writer struct {
 	seg *segment
+	// journal is nil while each batch is synced in the segment, and beside and making
+	// are unless there are such.
+	journal      *journal
+	beside       *sideSync
+	making       *making
+	untilJournal int // batches
 	// broken says that the file may hold more than seg accounts for, or be gone.
 	// Nothing is written until repair has settled that.
 	broken error
@@ -156,7 +162,15 @@ func (l *Log) commit(b *batch) error {
 			return w.broken
 		}
 	}
-	if w.seg.size >= l.cfg.MaxSegmentBytes && time.Since(w.rotated) >= rotateEvery {
+	if err := l.syncedBeside(false); err != nil {
+		return l.breakOff(err)
+	}
+	l.journalize()
+	full, err := l.full()
+	if err != nil {
+		return l.breakOff(err)
+	}
+	if full {
 		if err := l.rotate(); err != nil {
 			// The size is a wish; refusing calls for it would be worse.
 			w.rotated = time.Now()
@@ -167,11 +181,13 @@ func (l *Log) commit(b *batch) error {
 	if err := l.write(w.seg.f, b.buf, w.seg.size); err != nil {
 		return l.breakOff(fmt.Errorf("write audit lines: %w", err))
 	}
-	if err := l.sync(w.seg.f); err != nil {
-		w.unsynced = true
-		return l.breakOff(fmt.Errorf("sync audit lines: %w", err))
+	if err := l.persist(b.buf); err != nil {
+		return l.breakOff(err)
 	}
 	w.seg.advance(b.buf, b.lines)
+	if w.journal == nil {
+		w.seg.settle()
+	}
 	return nil
 }
 
@@ -204,7 +220,7 @@ func (l *Log) sync(f *os.File) error {
 	return syncFile(f)
 }
 
-// rotate begins the segment after the current one, which is complete on disk. On
+// rotate begins the segment after the current one, which is complete and synced. On
 // error the current one stays in use for the next attempt.
 func (l *Log) rotate() error {
 	next, err := createSegment(l.cfg.Dir, l.w.seg.next())
@@ -244,6 +260,15 @@ func (l *Log) repair() {
 }
 
 func (l *Log) restore() error {
+	_ = l.syncedBeside(true) // w.unsynced says how it ended
+	if err := l.restoreSegment(); err != nil {
+		return err
+	}
+	l.w.seg.settle()
+	return l.dropJournal()
+}
+
+func (l *Log) restoreSegment() error {
 	w := &l.w
 	if err := l.restoreDir(); err != nil {
 		return err
@@ -256,17 +281,18 @@ func (l *Log) restore() error {
 		// Somebody cut the file: those lines are lost, and the next ones keep their
 		// numbers, so that the gap shows.
 		l.damaged("was cut short, acknowledged lines are lost", "bytes", w.seg.size-info.Size())
+		_ = l.syncSegment() // what is left of it
 		return l.rotate()
+	}
+	if w.unsynced {
+		if err := l.rewrite(); err != nil {
+			return err
+		}
 	}
 	if !leadsTo(w.seg.path, w.seg.f) {
 		return l.rescue()
 	}
-	if w.unsynced {
-		if err := l.write(w.seg.f, w.seg.tail, w.seg.size-int64(len(w.seg.tail))); err != nil {
-			return err
-		}
-	}
-	if info.Size() > w.seg.size || w.unsynced {
+	if info.Size() > w.seg.size || w.unsynced || w.seg.synced < w.seg.size {
 		if err := w.seg.f.Truncate(w.seg.size); err != nil {
 			return err
 		}
@@ -385,7 +411,7 @@ func (l *Log) setAside(path string) error {
 func (l *Log) inspect() {
 	w := &l.w
 	if w.broken == nil {
-		w.broken = l.findDamage()
+		w.broken = errors.Join(l.syncedBeside(false), l.findDamage())
 	}
 	if w.broken != nil {
 		l.repair()
@@ -410,6 +436,9 @@ func (l *Log) findDamage() error {
 	case info.Size() > seg.size:
 		l.damaged("had bytes that are not ours at its end; they are cut off", "bytes", info.Size()-seg.size)
 		return errors.New("segment written to by somebody else")
+	case l.w.journal != nil && !leadsTo(l.w.journal.path, l.w.journal.f):
+		l.metrics.damage.Inc()
+		return errors.New("journal removed or replaced while in use")
 	case info.Mode().Perm()&0o600 != 0o600:
 		// Writing through the open file still works, opening it at the next start
 		// would not.
@@ -442,10 +471,22 @@ func (l *Log) recovered() {
 	}
 }
 
-// close syncs once more, so that repairs not yet needed by anyone are durable too.
-func (w *writer) close() error {
+// closeFiles syncs once more, so that repairs not yet needed by anyone are durable too.
+func (l *Log) closeFiles() error {
+	w := &l.w
+	if m := w.making; m != nil {
+		<-m.done
+		w.making, w.journal = nil, m.j
+	}
 	if w.seg == nil {
 		return nil
 	}
-	return errors.Join(syncFile(w.seg.f), w.seg.f.Close())
+	err := errors.Join(l.syncedBeside(true), syncFile(w.seg.f))
+	if w.journal != nil {
+		if err == nil && !w.unsynced {
+			err = w.journal.void()
+		}
+		err = errors.Join(err, w.journal.f.Close())
+	}
+	return errors.Join(err, w.seg.f.Close())
 }
