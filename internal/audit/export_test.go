@@ -51,8 +51,8 @@ func (l *Log) Journaling() bool {
 // JournalLines returns the lines of each entry that a journal has for the segment that
 // begins with line first.
 func JournalLines(data []byte, first uint64) (lines []string, err error) {
-	entries, err := parseJournal(data, first)
-	for _, e := range entries {
+	c, err := parseJournal(data, first)
+	for _, e := range c.entries {
 		lines = append(lines, string(e.lines))
 	}
 	return lines, err

@@ -20,7 +20,8 @@ import (
 
 const (
 	journalName    = "journal"
-	journalNewName = "journal.new" // while it is being made
+	journalNewName = "journal.new"    // while it is being made
+	journalAside   = "journal.aside-" // and a time: one that did not fit its segment
 
 	// journalBytes is the length of the file: a page for its head, and two halves. A half
 	// holds any batch, and at full rate as much as a third of a second brings, in which the
@@ -55,6 +56,8 @@ type journal struct {
 	pos  int64  // of the next entry
 	end  int64  // of the half that is being written
 	buf  []byte // one entry, aligned as direct writes want it
+	// looked is seq when damage looked into the file last.
+	looked uint64
 }
 
 // journalID is in the journal's head and in each of its entries. Another one makes all
@@ -106,11 +109,14 @@ func writeZeros(path string) (err error) {
 }
 
 // openJournal makes the journal that is there ready for writing, and what is in it void.
-// If it cannot, none is left.
+// If it cannot, it removes it.
 func openJournal(dir string) (_ *journal, err error) {
-	j := &journal{path: filepath.Join(dir, journalName), pos: blockBytes, end: journalHalf}
+	j := &journal{path: filepath.Join(dir, journalName)}
 	if j.f, err = openDurable(j.path); err == nil {
-		if err = j.void(); err == nil {
+		if err = isJournal(j.f); err == nil {
+			err = j.void()
+		}
+		if err == nil {
 			return j, nil
 		}
 		err = errors.Join(err, j.f.Close())
@@ -118,10 +124,39 @@ func openJournal(dir string) (_ *journal, err error) {
 	return nil, errors.Join(err, removeJournal(dir))
 }
 
+// isJournal returns nil if the file may be one by its kind and length.
+func isJournal(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() != journalBytes) {
+		err = fmt.Errorf("%w: it is no file of %d bytes", errNoJournal, journalBytes)
+	}
+	return err
+}
+
+// damage returns what others did to the file since it was opened, or nil. It looks into
+// the file only if that was written to since.
+func (j *journal) damage() error {
+	if !leadsTo(j.path, j.f) {
+		return errors.New("journal removed or replaced while in use")
+	}
+	err := isJournal(j.f)
+	if err == nil && j.looked != j.seq {
+		j.looked = j.seq
+		head := alignedBytes(blockBytes)
+		if _, err = j.f.ReadAt(head, 0); err == nil && !bytes.Equal(head, journalHead(j.id)) {
+			err = errNoJournal
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("journal damaged while in use: %w", err)
+	}
+	return nil
+}
+
 // void makes what has been written so far no entries any more.
 func (j *journal) void() error {
 	j.id = newJournalID()
-	j.seq, j.pos, j.end = 0, blockBytes, journalHalf
+	j.seq, j.looked, j.pos, j.end = 0, 0, blockBytes, journalHalf
 	head := alignedBytes(blockBytes)
 	copy(head, journalHead(j.id))
 	_, err := j.f.WriteAt(head, 0)
@@ -203,7 +238,10 @@ func (j *journal) write(first uint64, offset int64, lines []byte) error {
 	return nil
 }
 
-// alignedBytes are n bytes that begin where a block of memory does.
+// alignedBytes are n bytes that begin where a block of memory does. They are on the heap,
+// where they stay.
+//
+//go:noinline
 func alignedBytes(n int) []byte {
 	b := make([]byte, n+blockBytes)
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (blockBytes - 1)
@@ -217,42 +255,47 @@ type entry struct {
 	lines      []byte
 }
 
-// readJournal returns the entries for the segment that begins with line first, in the
-// order in which they were written. Of a directory without a journal it returns none. The error
-// wraps errNoJournal if the file is no journal.
-func readJournal(dir string, first uint64) ([]entry, error) {
-	path := filepath.Join(dir, journalName)
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // only read
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() != journalBytes {
-		return nil, fmt.Errorf("%w: it is no file of %d bytes", errNoJournal, journalBytes)
-	}
-	data := make([]byte, journalBytes)
-	if _, err := f.ReadAt(data, 0); err != nil {
-		return nil, err
-	}
-	return parseJournal(data, first)
+// contents are the entries of a journal for one segment, in the order in which they were
+// written.
+type contents struct {
+	entries []entry
+	// gaps: parts of it could not be read, or are not what was written.
+	gaps bool
 }
 
 var errNoJournal = errors.New("not a journal")
 
-func parseJournal(data []byte, first uint64) (entries []entry, err error) {
+// readJournal returns what the journal has for the segment that begins with line first. The
+// error wraps errNoJournal if it is none.
+func readJournal(f *os.File, first uint64) (contents, error) {
+	if err := isJournal(f); err != nil {
+		return contents{}, err
+	}
+	data := alignedBytes(journalBytes)
+	failed := false
+	if _, err := f.ReadAt(data, 0); errors.Is(err, unix.EIO) {
+		failed = true
+		for at := 0; at < len(data); at += blockBytes {
+			block := data[at : at+blockBytes]
+			if _, err := f.ReadAt(block, int64(at)); err != nil {
+				clear(block) // which is no entry
+			}
+		}
+	} else if err != nil {
+		return contents{}, err
+	}
+	c, err := parseJournal(data, first)
+	c.gaps = c.gaps || failed
+	return c, err
+}
+
+func parseJournal(data []byte, first uint64) (c contents, err error) {
 	if len(data) != journalBytes || !bytes.HasPrefix(data, []byte(journalMagic)) {
-		return nil, fmt.Errorf("%w: another file", errNoJournal)
+		return c, fmt.Errorf("%w: another file", errNoJournal)
 	}
 	id := journalID(data[len(journalMagic):])
 	if !bytes.Equal(data[:blockBytes], journalHead(id)) {
-		return nil, fmt.Errorf("%w: its head is damaged", errNoJournal)
+		return c, fmt.Errorf("%w: its head is damaged", errNoJournal)
 	}
 	for pos := blockBytes; pos < len(data); {
 		end := journalHalf
@@ -265,12 +308,15 @@ func parseJournal(data []byte, first uint64) (entries []entry, err error) {
 			continue
 		}
 		pos += int(entryBytes(len(e.lines)))
-		if e.first == first {
-			entries = append(entries, e)
-		}
+		c.entries = append(c.entries, e)
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
-	return entries, nil
+	slices.SortFunc(c.entries, func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
+	// What is written over is always the oldest, and what is torn the newest.
+	for i := 1; i < len(c.entries); i++ {
+		c.gaps = c.gaps || c.entries[i].seq != c.entries[i-1].seq+1
+	}
+	c.entries = slices.DeleteFunc(c.entries, func(e entry) bool { return e.first != first })
+	return c, nil
 }
 
 func parseEntry(b []byte, id journalID) (e entry, ok bool) {
@@ -289,28 +335,54 @@ func parseEntry(b []byte, id journalID) (e entry, ok bool) {
 	return e, crc32.Update(crc32.Checksum(b[:44], castagnoli), castagnoli, e.lines) == sum
 }
 
-// fits reports whether the segment holds what a crash leaves of an entry: its bytes, zeros
-// in place of lost blocks, or an earlier end. Anything else was written by somebody who
-// knows nothing of the journal.
-func (e *entry) fits(segment *os.File) (bool, error) {
-	there := make([]byte, len(e.lines))
-	n, err := segment.ReadAt(there, e.offset)
-	if err != nil && err != io.EOF {
-		return false, err
-	}
-	for i, c := range there[:n] {
-		if c != e.lines[i] && c != 0 {
-			return false, nil
+// covered is how far the entries reach from an offset on without a hole.
+func (c *contents) covered(offset int64) int64 {
+	for _, e := range c.entries {
+		if e.offset <= offset {
+			offset = max(offset, e.offset+int64(len(e.lines)))
 		}
 	}
-	return true, nil
+	return offset
+}
+
+// fit is how many of the entries a segment of that size may have had before a crash: it
+// has their bytes, zeros in place of lost blocks, or ends earlier, with no hole between.
+// Anything else was written by somebody who knows nothing of the journal, or belongs to
+// another time.
+func (c *contents) fit(segment io.ReaderAt, size int64) (n int, err error) {
+	for _, e := range c.entries {
+		if e.offset > size {
+			break
+		}
+		there := make([]byte, len(e.lines))
+		read, err := segment.ReadAt(there, e.offset)
+		if err != nil && err != io.EOF {
+			return 0, err
+		}
+		if !mayBecome(there[:read], e.lines) {
+			break
+		}
+		size = max(size, e.offset+int64(len(e.lines)))
+		n++
+	}
+	return n, nil
+}
+
+// mayBecome reports whether bytes are the beginning of others but for zeros.
+func mayBecome(b, whole []byte) bool {
+	for i, c := range b {
+		if c != whole[i] && c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // replay writes into the segment what the journal has of it. Lines that are there
 // already are written again: they may be in memory only.
-func replay(entries []entry, segment *os.File) error {
-	for _, e := range entries {
-		if _, err := segment.WriteAt(e.lines, e.offset); err != nil {
+func (c *contents) replay(write func(p []byte, offset int64) error) error {
+	for _, e := range c.entries {
+		if err := write(e.lines, e.offset); err != nil {
 			return fmt.Errorf("write lines of the journal: %w", err)
 		}
 	}

@@ -116,7 +116,7 @@ func TestJournalTorn(t *testing.T) {
 		if diff := cmp.Diff(ids, got); diff != "" {
 			t.Errorf("%d bytes of something else (-want +got):\n%s", size, diff)
 		}
-		if !strings.Contains(log.String(), "journal is removed") {
+		if !strings.Contains(log.String(), "journal cannot be used") {
 			t.Errorf("%d bytes of something else: logged %q", size, log)
 		}
 	}
@@ -185,9 +185,44 @@ func TestJournalOfAnotherTime(t *testing.T) {
 	if !strings.Contains(log.String(), "kept_as=journal.aside-") {
 		t.Errorf("logged %q", log)
 	}
+	if got := problems(t, copied); len(got) != 1 || !strings.Contains(got[0], "journal.aside-") {
+		t.Errorf("problems: %q", got)
+	}
 	got, _ = recovered(t, copied) // again
 	if diff := cmp.Diff(append(ids[:len(ids):len(ids)], "another"), got); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
+
+// A copy of the directory has the segment as it was before, and the journal as it was
+// after it was copied: what lies between is in neither.
+func TestJournalYoungerThanSegment(t *testing.T) {
+	dir := t.TempDir()
+	_, _, ids := journaled(t, audit.Config{Dir: dir})
+	copied := crashed(t, dir, firstSegment, func(data []byte) []byte { return data[:len(line(ids[0]))+1-10] })
+	got, log := recovered(t, copied)
+	if len(got) != 0 || !strings.Contains(log.String(), "kept_as=journal.aside-") {
+		t.Errorf("lines %q, logged %s", got, log)
+	}
+}
+
+// An entry that was damaged after it was written is told, and takes only its own lines
+// along.
+func TestJournalGap(t *testing.T) {
+	dir := t.TempDir()
+	l, _, ids := journaled(t, audit.Config{Dir: dir})
+	synced := len(read(t, filepath.Join(dir, firstSegment)))
+	for _, id := range []string{"x", "y", "z"} {
+		mustAppend(t, l, id)
+	}
+	ids = append(ids, "x")
+	copied := crashed(t, dir, firstSegment, func(data []byte) []byte { return data[:synced] })
+	journal := read(t, filepath.Join(copied, journalFile))
+	journal[bytes.Index(journal, line("y"))+10] ^= 1
+	put(t, filepath.Join(copied, journalFile), journal)
+	got, log := recovered(t, copied)
+	if len(got) < len(ids) || !cmp.Equal(got[:len(ids)], ids) || !strings.Contains(log.String(), "not what was written") {
+		t.Errorf("lines %q, logged %s", got, log)
 	}
 }
 
@@ -278,8 +313,16 @@ func TestJournalMendsSegment(t *testing.T) {
 	path := filepath.Join(dir, firstSegment)
 	var fail atomic.Int64 // how many syncs
 	eio := error(syscall.EIO)
+	fail.Store(-1)
 	var from int64
-	cfg := audit.Config{Dir: dir, SyncFault: func() error {
+	full := 3 // writes that fail while the segment is mended
+	cfg := audit.Config{Dir: dir, WriteFault: func(p []byte) (int, error) {
+		if fail.Load() == 0 && full > 0 {
+			full--
+			return 0, syscall.ENOSPC
+		}
+		return len(p), nil
+	}, SyncFault: func() error {
 		switch fail.Add(-1) {
 		case 1: // of the journal
 			return eio
@@ -301,6 +344,9 @@ func TestJournalMendsSegment(t *testing.T) {
 	eventually(t, "healed", func() bool { return fail.Load() < 0 && l.Err() == nil })
 	mustAppend(t, l, "after")
 	wants(t, dir, append(ids, "after")...)
+	if full != 0 {
+		t.Errorf("%d of the writes that should have failed were not tried", full)
+	}
 }
 
 // zero overwrites the end of a file with zeros, as a disk does that drops it.
@@ -317,24 +363,63 @@ func zero(path string, from int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// A journal that somebody removes while it is in use is missed, and what only it had on
-// disk is synced.
-func TestJournalRemoved(t *testing.T) {
+// What others do to the journal while it is in use is noticed, and what only it had on disk
+// is synced.
+func TestJournalInterference(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(path string) error
+	}{
+		{"removed", os.Remove},
+		{"cut", func(path string) error { return os.Truncate(path, 100) }},
+		{"overwritten", func(path string) error { return os.WriteFile(path, make([]byte, audit.JournalBytes), 0o600) }},
+		{"a directory in its place", func(path string) error {
+			return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "in", "the", "way"), 0o700))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			l, log, ids := journaled(t, audit.Config{Dir: dir})
+			path := filepath.Join(dir, journalFile)
+			if err := tt.do(path); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, "more")
+			mustAppend(t, l, "more")
+			eventually(t, "noticed", func() bool { return strings.Contains(log.String(), "lost its journal") })
+			for i := range 5 {
+				ids = append(ids, fmt.Sprint("k", i))
+				mustAppend(t, l, ids[len(ids)-1])
+			}
+			wants(t, dir, ids...)
+			if strings.Contains(log.String(), "cannot write") {
+				t.Errorf("it counts as an outage: %s", log)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again, _ := start(t, audit.Config{Dir: dir})
+			mustAppend(t, again, "again")
+			wants(t, dir, append(ids, "again")...)
+		})
+	}
+}
+
+// What others cut off the segment comes back if only the journal has it on disk.
+func TestJournalAfterACut(t *testing.T) {
 	dir := t.TempDir()
 	l, log, ids := journaled(t, audit.Config{Dir: dir})
-	if err := os.Remove(filepath.Join(dir, journalFile)); err != nil {
+	path := filepath.Join(dir, firstSegment)
+	before := int64(len(read(t, path)))
+	ids = append(ids, "cut")
+	mustAppend(t, l, "cut")
+	if err := os.Truncate(path, before+10); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "noticed", func() bool { return !l.Journaling() })
-	eventually(t, "used again", func() bool {
-		ids = append(ids, fmt.Sprint("k", len(ids)))
-		mustAppend(t, l, ids[len(ids)-1])
-		return l.Journaling()
-	})
-	wants(t, dir, ids...)
-	if strings.Contains(log.String(), "cannot write") {
-		t.Errorf("it counts as an outage: %s", log)
-	}
+	eventually(t, "noticed", func() bool { return strings.Contains(log.String(), "written again from the journal") })
+	mustAppend(t, l, "after")
+	wants(t, dir, append(ids, "after")...)
 }
 
 // A log that is seldom written to makes no journal, nor one that is to have none.

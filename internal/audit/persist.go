@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // rotateBytes is how much of a full segment may be synced while calls wait, when the
@@ -91,6 +93,7 @@ func (l *Log) syncedBeside(wait bool) error {
 	w.beside = nil
 	if err != nil {
 		w.unsynced = true
+		l.damaged("could not be synced; it is written again from the journal", "error", err)
 		return fmt.Errorf("sync audit lines: %w", err)
 	}
 	w.seg.synced, w.seg.syncedTail = s.size, s.tail
@@ -174,26 +177,44 @@ func (l *Log) useJournal(j *journal) {
 // dropJournal goes on without a journal. What is in it is synced in the segment.
 func (l *Log) dropJournal() error {
 	w := &l.w
+	w.untilJournal = max(w.untilJournal, l.cfg.JournalAfter)
 	if m := w.making; m != nil {
 		<-m.done
-		w.making, w.journal = nil, m.j
+		w.making = nil
+		l.useJournal(m.j)
+		if m.err != nil {
+			w.untilJournal = journalRetry
+		}
 	}
-	if w.journal == nil {
+	j := w.journal
+	if j == nil {
 		return nil
 	}
 	// Entries that are left would come back over what is written from now on.
-	if err := removeJournal(l.cfg.Dir); err != nil {
-		return fmt.Errorf("remove the journal: %w", err)
+	if err := removeJournal(l.cfg.Dir); err != nil && j.void() != nil {
+		if err := l.outliveJournal(err); err != nil {
+			return err
+		}
 	}
-	_ = w.journal.f.Close() // it is gone
+	_ = j.f.Close() // what was written to it does not matter any more
 	l.useJournal(nil)
-	w.untilJournal = l.cfg.JournalAfter
 	return nil
 }
 
-// rewrite puts into the segment again what was acknowledged and not synced there: the
-// block that the last synced bytes share with others, and what the journal has.
-func (l *Log) rewrite() error {
+// outliveJournal is for a journal that can neither be removed nor made void: it begins a
+// segment that no entry in it is for.
+func (l *Log) outliveJournal(why error) error {
+	l.damaged("has a journal that cannot be removed; another segment begins", "error", why)
+	if l.w.seg.lines == 0 {
+		return nil
+	}
+	return l.rotate()
+}
+
+// putBack writes into the segment again what was acknowledged and is not synced there,
+// or was cut off by others: the block that the last synced bytes share with others, and
+// what the journal has. Of an error nothing is lost: the journal is still there.
+func (l *Log) putBack() error {
 	seg := l.w.seg
 	if err := l.write(seg.f, seg.syncedTail, seg.synced-int64(len(seg.syncedTail))); err != nil {
 		return err
@@ -201,69 +222,101 @@ func (l *Log) rewrite() error {
 	if seg.synced == seg.size {
 		return nil
 	}
-	entries, err := readJournal(l.cfg.Dir, seg.first)
-	if err == nil {
-		err = replay(entries, seg.f)
+	var c contents
+	if j := l.w.journal; j != nil {
+		var err error
+		if c, err = readJournal(j.f, seg.first); err != nil && !errors.Is(err, errNoJournal) {
+			return fmt.Errorf("read the journal: %w", err)
+		}
 	}
-	if at := covered(entries, seg.synced); err != nil || at < seg.size {
-		l.damaged("could not be synced, nor all of its last lines be read from the journal", "bytes", seg.size-at, "error", err)
+	if err := c.replay(func(p []byte, at int64) error { return l.write(seg.f, p, at) }); err != nil {
+		return err
+	}
+	if at := c.covered(seg.synced); at < seg.size {
+		l.damaged("could not be synced, and the journal does not have all of its last lines", "bytes", seg.size-at)
 	}
 	return nil
 }
 
-// covered is how far entries reach from an offset on without a gap.
-func covered(entries []entry, offset int64) int64 {
-	for _, e := range entries {
-		if e.offset <= offset {
-			offset = max(offset, e.offset+int64(len(e.lines)))
-		}
+// canPutBack reports whether the journal has all that a segment of that size lacks.
+func (l *Log) canPutBack(size int64) bool {
+	seg := l.w.seg
+	if l.w.journal == nil || size < seg.synced {
+		return false
 	}
-	return offset
+	c, err := readJournal(l.w.journal.f, seg.first)
+	return err == nil && c.covered(seg.synced) >= seg.size
 }
 
-// recoverJournal completes the newest segment from the journal, if there is one.
-func (s *segment) recoverJournal(l *Log) error {
+// recoverJournal completes the newest segment from the journal, if there is one. It reports
+// whether the journal may have had more than it could tell.
+func (s *segment) recoverJournal(l *Log, size int64) (gaps bool, err error) {
 	dir := l.cfg.Dir
-	entries, err := readJournal(dir, s.first)
-	if errors.Is(err, errNoJournal) {
-		// It is damaged where it is made, and where nothing in it matters any more.
-		l.cfg.Logger.Warn("audit log: its journal is removed", "error", err)
-		return removeJournal(dir)
+	f, err := os.OpenFile(filepath.Join(dir, journalName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the journal: %w", err)
+		return false, fmt.Errorf("open the journal: %w", err)
 	}
-	for _, e := range entries {
-		fits, err := e.fits(s.f)
-		if err != nil {
-			return err
-		}
-		if !fits {
-			aside := fmt.Sprintf("%s.aside-%d", journalName, time.Now().UnixNano())
-			l.cfg.Logger.Error("audit log: the segment was written to by others since the journal was; the journal is not used",
-				"segment", filepath.Base(s.path), "offset", e.offset, "kept_as", aside)
-			if err := os.Rename(filepath.Join(dir, journalName), filepath.Join(dir, aside)); err != nil {
-				return err
-			}
-			return syncDir(dir)
-		}
+	defer func() { _ = f.Close() }() // only read
+	c, err := readJournal(f, s.first)
+	if errors.Is(err, errNoJournal) {
+		l.cfg.Logger.Error("audit log: its journal cannot be used", "error", err)
+		return true, nil
 	}
-	return replay(entries, s.f)
+	if err != nil {
+		return false, fmt.Errorf("read the journal: %w", err)
+	}
+	if c.gaps {
+		l.cfg.Logger.Error("audit log: parts of its journal cannot be read or are not what was written")
+	}
+	n, err := c.fit(s.f, size)
+	if err != nil {
+		return false, err
+	}
+	unfit := len(c.entries) - n
+	c.entries = c.entries[:n]
+	if err := c.replay(func(p []byte, at int64) error { _, err := s.f.WriteAt(p, at); return err }); err != nil {
+		return false, err
+	}
+	if unfit == 0 {
+		return c.gaps, nil
+	}
+	aside := fmt.Sprint(journalAside, time.Now().UnixNano())
+	l.metrics.damage.Inc()
+	l.cfg.Logger.Error("audit log: the journal is not of the time of the segment, or that was written to by others; it is not used",
+		"segment", filepath.Base(s.path), "batches", unfit, "kept_as", aside)
+	if err := syncFile(s.f); err != nil {
+		return false, err
+	}
+	if err := os.Rename(filepath.Join(dir, journalName), filepath.Join(dir, aside)); err != nil {
+		return false, err
+	}
+	return true, syncDir(dir)
 }
 
-// oldJournal takes up the journal of an earlier run, whose entries are not needed any
-// more. When it returns, they are void.
-func (l *Log) oldJournal() (*journal, error) {
-	if !journals || l.cfg.JournalAfter < 0 {
-		return nil, removeJournal(l.cfg.Dir)
+// oldJournal takes up the journal of an earlier run, if there is one. Its entries are not
+// needed any more, and when it returns, they are void.
+func (l *Log) oldJournal() error {
+	_ = os.Remove(filepath.Join(l.cfg.Dir, journalNewName)) // of a crash while it was made
+	if _, err := os.Lstat(filepath.Join(l.cfg.Dir, journalName)); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	j, err := openJournal(l.cfg.Dir)
+	var j *journal
+	var err error
+	if journals && l.cfg.JournalAfter > 0 {
+		j, err = openJournal(l.cfg.Dir)
+	} else {
+		err = removeJournal(l.cfg.Dir)
+	}
 	if err == nil {
-		return j, nil
+		l.useJournal(j)
+		return nil
 	}
 	if _, gone := os.Lstat(filepath.Join(l.cfg.Dir, journalName)); !errors.Is(gone, fs.ErrNotExist) {
-		return nil, fmt.Errorf("make void what is in the journal: %w", err)
+		return l.outliveJournal(err)
 	}
-	l.cfg.Logger.Warn("audit log: use its journal; each batch is synced in the segment", "error", err)
-	return nil, nil
+	l.cfg.Logger.Warn("audit log: its journal was no use and is removed; each batch is synced in the segment", "error", err)
+	return nil
 }

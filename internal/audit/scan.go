@@ -291,6 +291,9 @@ func checkCuts(dir string, report func(problem string)) error {
 		return fmt.Errorf("check audit log: %w", err)
 	}
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), journalAside) {
+			report(fmt.Sprintf("audit log: a start did not use %s, which did not fit its segment: compare the two; then the file can be removed", e.Name()))
+		}
 		if !strings.Contains(e.Name(), segmentSuffix+cutInfix) {
 			continue
 		}

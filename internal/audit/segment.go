@@ -38,10 +38,6 @@ type segment struct {
 	syncedTail []byte
 }
 
-// maxUnsyncedBytes is how much of a segment a crash can have damaged: what was in the
-// journal only, if that is damaged, too, and the batch that was being written.
-const maxUnsyncedBytes = journalBytes + maxBatchBytes
-
 // blockBytes is at least the unit in which file systems and disks rewrite data.
 const blockBytes = 4096
 
@@ -87,10 +83,14 @@ func createSegment(dir string, first uint64) (*segment, error) {
 	if err == nil {
 		err = syncDir(dir)
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	if info != nil && info.Size() == 0 {
+		// Left there, it would be the newest one, while the lines go on in another.
+		err = errors.Join(err, os.Remove(path))
+	}
+	return nil, errors.Join(err, f.Close())
 }
 
 // recoverNewest opens the newest segment for writing, or makes the first one, and makes
@@ -101,19 +101,15 @@ func createSegment(dir string, first uint64) (*segment, error) {
 // loses nothing that anybody was told about. Whole lines of that batch stay: they
 // record calls that happened, although their answers never left.
 func (l *Log) recoverNewest() (err error) {
-	w := &l.w
-	if w.seg, err = l.openNewest(); err != nil {
+	if l.w.seg, err = l.openNewest(); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(filepath.Join(l.cfg.Dir, journalName)); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	// All lines are synced in the segment now.
-	j, err := l.oldJournal()
-	if err != nil {
-		return errors.Join(err, w.seg.f.Close())
+	if err := l.oldJournal(); err != nil {
+		err = errors.Join(err, l.w.seg.f.Close())
+		l.w.seg = nil
+		return err
 	}
-	l.useJournal(j)
 	return nil
 }
 
@@ -156,14 +152,19 @@ func (s *segment) recover(l *Log) error {
 	if !info.Mode().IsRegular() {
 		return errors.New("not a regular file")
 	}
-	if err := s.recoverJournal(l); err != nil {
+	gaps, err := s.recoverJournal(l, info.Size())
+	if err != nil {
 		return err
 	}
 	if info, err = s.f.Stat(); err != nil {
 		return err
 	}
 	end := info.Size()
-	if err := s.count(end); err != nil {
+	damaged := int64(maxBatchBytes)
+	if gaps {
+		damaged += journalBytes
+	}
+	if err := s.count(end, end-damaged); err != nil {
 		return err
 	}
 	if s.size < end {
@@ -192,10 +193,11 @@ func (s *segment) recover(l *Log) error {
 }
 
 // count sets lines and size to the part of the file that no crash damaged. Lines are
-// examined only where the last batch can be. Damage further up, or of another kind
+// examined only from an offset on: where the last batch can be, and what a journal would
+// have had that is damaged itself. Damage further up, or of another kind
 // than a crash leaves, was done by a disk or by somebody: the lines that follow were
 // acknowledged, and stay with the numbers they have. Check reports it.
-func (s *segment) count(end int64) error {
+func (s *segment) count(end, examine int64) error {
 	r := newLineReader(io.NewSectionReader(s.f, 0, end))
 	for {
 		line, size, err := r.next()
@@ -205,7 +207,7 @@ func (s *segment) count(end int64) error {
 		if err != nil {
 			return err
 		}
-		if s.size >= end-maxUnsyncedBytes && lostBlocks(line) {
+		if s.size >= examine && lostBlocks(line) {
 			return nil
 		}
 		s.size += size

@@ -20,10 +20,10 @@ func syncFile(f *os.File) error {
 // journals: whether there are files whose writes are durable when they return.
 const journals = true
 
-// openDurable opens a file for writes that are on disk when they return. They have to
-// be of whole blocks: they pass by the page cache where the file system lets them.
+// openDurable opens a file for writes that are on disk when they return. They, and reads,
+// have to be of whole blocks: they pass by the page cache where the file system lets them.
 func openDurable(path string) (*os.File, error) {
-	const flags = os.O_WRONLY | unix.O_DSYNC | unix.O_NOFOLLOW
+	const flags = os.O_RDWR | unix.O_DSYNC | unix.O_NOFOLLOW
 	f, err := os.OpenFile(path, flags|unix.O_DIRECT, 0)
 	if errors.Is(err, unix.EINVAL) {
 		f, err = os.OpenFile(path, flags, 0)

@@ -278,24 +278,32 @@ func (l *Log) restoreSegment() error {
 		return err
 	}
 	if info.Size() < w.seg.size {
-		// Somebody cut the file: those lines are lost, and the next ones keep their
-		// numbers, so that the gap shows.
-		l.damaged("was cut short, acknowledged lines are lost", "bytes", w.seg.size-info.Size())
-		_ = l.syncSegment() // what is left of it
-		return l.rotate()
+		if !l.canPutBack(info.Size()) {
+			// Somebody cut the file: those lines are lost, and the next ones keep their
+			// numbers, so that the gap shows.
+			l.damaged("was cut short, acknowledged lines are lost", "bytes", w.seg.size-info.Size())
+			if err := l.sync(w.seg.f); err != nil {
+				return err
+			}
+			return l.rotate()
+		}
+		l.damaged("was cut short; its lines are written again from the journal", "bytes", w.seg.size-info.Size())
+		w.unsynced = true
 	}
 	if w.unsynced {
-		if err := l.rewrite(); err != nil {
+		if err := l.putBack(); err != nil {
 			return err
 		}
 	}
 	if !leadsTo(w.seg.path, w.seg.f) {
 		return l.rescue()
 	}
-	if info.Size() > w.seg.size || w.unsynced || w.seg.synced < w.seg.size {
+	if info.Size() > w.seg.size || w.unsynced {
 		if err := w.seg.f.Truncate(w.seg.size); err != nil {
 			return err
 		}
+	}
+	if info.Size() > w.seg.size || w.unsynced || w.seg.synced < w.seg.size {
 		if err := l.sync(w.seg.f); err != nil {
 			w.unsynced = true
 			return err
@@ -436,14 +444,17 @@ func (l *Log) findDamage() error {
 	case info.Size() > seg.size:
 		l.damaged("had bytes that are not ours at its end; they are cut off", "bytes", info.Size()-seg.size)
 		return errors.New("segment written to by somebody else")
-	case l.w.journal != nil && !leadsTo(l.w.journal.path, l.w.journal.f):
-		l.metrics.damage.Inc()
-		return errors.New("journal removed or replaced while in use")
 	case info.Mode().Perm()&0o600 != 0o600:
 		// Writing through the open file still works, opening it at the next start
 		// would not.
 		l.damaged("had lost the owner's permissions; they are restored", "mode", info.Mode().Perm().String())
 		return os.NewSyscallError("chmod", seg.f.Chmod(info.Mode().Perm()|0o600))
+	}
+	if j := l.w.journal; j != nil {
+		if err := j.damage(); err != nil {
+			l.damaged("has lost its journal, and is synced", "error", err)
+			return err
+		}
 	}
 	return nil
 }
@@ -483,7 +494,7 @@ func (l *Log) closeFiles() error {
 	}
 	err := errors.Join(l.syncedBeside(true), syncFile(w.seg.f))
 	if w.journal != nil {
-		if err == nil && !w.unsynced {
+		if err == nil && !w.unsynced && w.broken == nil {
 			err = w.journal.void()
 		}
 		err = errors.Join(err, w.journal.f.Close())

@@ -67,7 +67,7 @@ func (c *copier) copySmall(ctx context.Context, head []byte) error {
 
 // evidence are parts of the names of files that the log has put aside, for somebody to
 // look at.
-var evidence = [...]string{".jsonl.cut-", ".jsonl.replaced-"}
+var evidence = [...]string{".jsonl.cut-", ".jsonl.replaced-", "journal.aside-"}
 
 // copyLost copies what does not change any more: the folders of former generations of
 // the log, and what it has put aside.
