@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"arca/internal/store"
@@ -96,6 +97,10 @@ func (c *catalog) secretChanged(rev int64, before, after *Secret) {
 	if sec == nil {
 		sec = before
 	}
+	var had, has []mention
+	if before == nil || after == nil || before.Description != after.Description || !slices.Equal(before.Tags, after.Tags) {
+		had, has = mentionsOf(before), mentionsOf(after)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.toldLocked(rev, sec.UID) {
@@ -105,10 +110,10 @@ func (c *catalog) secretChanged(rev int64, before, after *Secret) {
 		c.touched[sec.UID] = true
 	}
 	if after == nil {
-		c.shelfLocked(sec.scope()).remove(before)
+		c.shelfLocked(sec.scope()).remove(before, had)
 		return
 	}
-	c.shelfLocked(sec.scope()).put(before, after, c.early[sec.UID], nil)
+	c.shelfLocked(sec.scope()).put(after, had, has, c.early[sec.UID])
 }
 
 // accessChanged is told by the store of every change of the days of last access. They are
@@ -169,9 +174,9 @@ func (c *catalog) begin() (from int64) {
 
 // filled is a secret as a snapshot shows it.
 type filled struct {
-	sec   *Secret
-	day   Day
-	marks marks
+	sec      *Secret
+	day      Day
+	mentions []mention
 }
 
 // add takes in secrets from a snapshot, but for those of which something newer has been
@@ -189,7 +194,7 @@ func (c *catalog) add(batch []filled) bool {
 		if sh := c.shelfLocked(f.sec.scope()); c.touched[f.sec.UID] {
 			sh.setDay(f.sec.UID, f.day) // of it nothing need have been told; no-op if it is gone
 		} else {
-			sh.put(nil, f.sec, f.day, &f.marks)
+			sh.put(f.sec, nil, f.mentions, f.day)
 		}
 	}
 	return true
@@ -212,9 +217,12 @@ func (c *catalog) answers() bool {
 	return c.ready
 }
 
-// fillBatch is how many secrets are taken in at a time, in well below a millisecond:
-// changes have to wait for it.
-const fillBatch = 32
+// fillBatch is how many mentions of secrets are taken in at a time, in well below a
+// millisecond: changes have to wait for it. A secret itself counts as some.
+const (
+	fillBatch      = 1 << 10
+	secretMentions = 8
+)
 
 // FillCatalog fills what lists find filtered secrets by, if it has yet to be filled: after
 // the store was opened, and when it had to be read anew. Lists are right without, but
@@ -241,16 +249,18 @@ func (s *Service) FillCatalog(ctx context.Context) error {
 
 // fillFrom takes in all secrets of a snapshot. It reports whether it came to the end.
 func (s *Service) fillFrom(v *store.Snap, goOn func() bool) bool {
-	batch := make([]filled, 0, fillBatch)
-	more := true
+	var batch []filled
+	more, mentions := true, 0
 	s.secrets.Ascend(v, indexCreated, "", func(_ string, sec *Secret) bool {
-		f := filled{sec: sec, marks: marksOf(sec)} // which take the longest, and nobody waits
+		f := filled{sec: sec, mentions: mentionsOf(sec)} // which takes a while, and nobody waits
 		if a, ok := s.access.Peek(v, accessKey(sec)); ok {
 			f.day = a.Day
 		}
-		if batch = append(batch, f); len(batch) == fillBatch {
+		batch = append(batch, f)
+		if mentions += secretMentions + len(f.mentions); mentions >= fillBatch {
 			more = s.catalog.add(batch) && goOn()
-			batch = batch[:0]
+			clear(batch)
+			batch, mentions = batch[:0], 0
 		}
 		return more
 	})

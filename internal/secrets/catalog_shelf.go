@@ -22,7 +22,9 @@ type shelf struct {
 	// of such as have been read. Each has a word for every block.
 	used, scheduled, read numberSet
 
-	names, tagKeys, tagValues terms
+	names              terms
+	tagKeys, tagValues *tagTexts
+	words              [wordKinds]wordIndex
 
 	ranks rankings
 }
@@ -40,63 +42,93 @@ type block struct {
 	days             *[64]Day
 	uids             *[64]UID
 	names            *[64]string
-	marks            *[64]marks
 }
 
 func newBlock() block {
 	return block{
 		first: math.MaxInt64, last: math.MinInt64,
 		created: new([64]Instant), changed: new([64]Instant), days: new([64]Day),
-		uids: new([64]UID), names: new([64]string), marks: new([64]marks),
+		uids: new([64]UID), names: new([64]string),
 	}
 }
 
 func newShelf() *shelf {
-	return &shelf{numbers: make(map[UID]uint32), names: newTerms(), tagKeys: newTerms(), tagValues: newTerms()}
+	sh := &shelf{numbers: make(map[UID]uint32), names: newTerms(), tagKeys: newTagTexts(), tagValues: newTagTexts()}
+	for as := range sh.words {
+		sh.words[as] = newWordIndex()
+	}
+	return sh
 }
 
 func (sh *shelf) at(n uint32) (b *block, i uint32) { return &sh.blocks[n/64], n % 64 }
 
-// put takes in a secret as it is now. before is what it was, if the shelf was told of
-// that; day is when a secret that is new to the shelf was last read; known are its marks,
-// if they were made already.
-func (sh *shelf) put(before, after *Secret, day Day, known *marks) {
-	n, there := sh.numbers[after.UID]
+// put takes in a secret as it is now: has are its mentions, had those that it had, if the
+// shelf was told of that; both are nil if they are the same. day is when a secret that is
+// new to the shelf was last read.
+func (sh *shelf) put(sec *Secret, had, has []mention, day Day) {
+	n, there := sh.numbers[sec.UID]
 	if !there {
-		n = sh.number(after.UID)
+		n = sh.number(sec.UID)
+		if had = nil; has == nil {
+			has = mentionsOf(sec)
+		}
 	}
 	b, i := sh.at(n)
 	if !there {
 		// A copy: the record's may be part of something larger, and lies far from others.
-		b.uids[i], b.names[i] = after.UID, strings.Clone(after.Name)
+		b.uids[i], b.names[i] = sec.UID, strings.Clone(sec.Name)
 		sh.names.add(b.names[i], n)
 		sh.used.set(n, true)
 		sh.setDayAt(n, day)
 		sh.ranks.moveAll(n)
-		before = nil
 	}
-	if b.created[i] != after.Created {
+	if b.created[i] != sec.Created {
 		sh.ranks.move(rankCreated, n)
 	}
-	if b.changed[i] != after.Changed {
+	if b.changed[i] != sec.Changed {
 		sh.ranks.move(rankChanged, n)
 	}
-	b.created[i], b.changed[i] = after.Created, after.Changed
-	b.first, b.last = min(b.first, after.Created), max(b.last, after.Created)
-	sh.scheduled.set(n, after.scheduled())
-	retagged := before == nil || !slices.Equal(before.Tags, after.Tags)
-	if retagged {
-		if before != nil {
-			sh.tag(n, before.Tags, terms.remove)
+	b.created[i], b.changed[i] = sec.Created, sec.Changed
+	b.first, b.last = min(b.first, sec.Created), max(b.last, sec.Created)
+	sh.scheduled.set(n, sec.scheduled())
+	sh.mentions(n, had, has)
+}
+
+// mentions takes in what of the mentions of a number has changed.
+func (sh *shelf) mentions(n uint32, had, has []mention) {
+	for len(had)+len(has) > 0 {
+		c := -1 // which of the first ones comes first
+		if len(had) == 0 {
+			c = 1
+		} else if len(has) > 0 {
+			c = had[0].compare(has[0])
 		}
-		sh.tag(n, after.Tags, terms.addCopy)
+		if c < 0 {
+			sh.mentioning(had[0].as).remove(had[0].text, n)
+		}
+		if c > 0 {
+			sh.mentioning(has[0].as).add(has[0].text, n)
+		}
+		if c <= 0 {
+			had = had[1:]
+		}
+		if c >= 0 {
+			has = has[1:]
+		}
 	}
-	switch {
-	case known != nil:
-		b.marks[i] = *known
-	case retagged || before.Description != after.Description:
-		b.marks[i] = marksOf(after)
+}
+
+func (sh *shelf) mentioning(as mentionedAs) interface {
+	add(text string, n uint32)
+	remove(text string, n uint32)
+} {
+	switch as {
+	case tagKey:
+		return sh.tagKeys
+	case tagValue:
+		return sh.tagValues
 	}
+	return &sh.words[as]
 }
 
 func (sh *shelf) number(uid UID) uint32 {
@@ -115,12 +147,13 @@ func (sh *shelf) number(uid UID) uint32 {
 	return n
 }
 
-func (sh *shelf) remove(sec *Secret) {
+// remove takes out a secret, whose mentions were these.
+func (sh *shelf) remove(sec *Secret, had []mention) {
 	n, ok := sh.numbers[sec.UID]
 	if !ok {
 		return
 	}
-	sh.tag(n, sec.Tags, terms.remove)
+	sh.mentions(n, had, nil)
 	b, i := sh.at(n)
 	sh.names.remove(b.names[i], n)
 	b.names[i] = ""
@@ -149,19 +182,51 @@ func (sh *shelf) setDayAt(n uint32, day Day) {
 	sh.read.set(n, day != 0)
 }
 
-func (sh *shelf) tag(n uint32, tags []Tag, change func(t terms, text string, n uint32)) {
-	for _, t := range tags {
-		change(sh.tagKeys, t.Key, n)
-		change(sh.tagValues, t.Value, n)
-	}
+// joinable is sorted texts with sets of numbers.
+type joinable interface {
+	// join adds to a set what texts have that begin with a prefix, from one of them on, until it
+	// has done so much work.
+	join(out numberSet, prefix, from string, most int) joined
 }
 
-// terms says of every text that is a name, or a tag's key, or value, which secrets have it.
-type terms struct {
-	numbers *btree.Map[string, posting]
+// joined is what came of that.
+type joined struct {
+	work int
+	next string // where to go on
+	more bool
 }
 
-func newTerms() terms { return terms{btree.NewMap[string, posting](16)} }
+// textMap is sorted texts with something for each.
+type textMap[V any] struct{ *btree.Map[string, V] }
+
+func newTextMap[V any]() textMap[V] { return textMap[V]{btree.NewMap[string, V](16)} }
+
+// join is that of joinable: touch adds what a text has, and returns about how many words of
+// memory it has touched.
+func (m textMap[V]) join(prefix, from string, most int, touch func(v V) int) (j joined) {
+	m.Ascend(from, func(text string, v V) bool {
+		switch {
+		case !strings.HasPrefix(text, prefix):
+			return false
+		case j.work > most:
+			j.next, j.more = text, true
+			return false
+		}
+		j.work += textWork + touch(v)/touchesPerWork
+		return true
+	})
+	return j
+}
+
+// terms says of every text that is a name, or a word that many have, which numbers have it.
+type terms struct{ numbers textMap[posting] }
+
+func newTerms() terms { return terms{newTextMap[posting]()} }
+
+// join implements joinable.
+func (t terms) join(out numberSet, prefix, from string, most int) joined {
+	return t.numbers.join(prefix, from, most, out.addAll)
+}
 
 // posting is the numbers of the secrets with one text. Most texts of a large scope are
 // either on very few secrets or on very many: a single number stands in the posting
@@ -169,6 +234,34 @@ func newTerms() terms { return terms{btree.NewMap[string, posting](16)} }
 type posting struct {
 	one  uint32
 	many *numberList // nil: there is only one
+}
+
+// noNumber is nobody's: a posting with it alone is empty.
+const noNumber = math.MaxUint32
+
+func (p posting) with(n uint32) posting {
+	if p.many == nil {
+		if p.one == n {
+			return p
+		}
+		return posting{many: newNumberList([]uint32{p.one, n})}
+	}
+	p.many.add(n)
+	return p
+}
+
+// without returns what is left, and whether that is anything.
+func (p posting) without(n uint32) (rest posting, some bool) {
+	if p.many != nil {
+		p.many.remove(n)
+		some = p.many.count > 0
+	} else {
+		some = p.one != n
+	}
+	if !some {
+		return posting{one: noNumber}, false
+	}
+	return p, true
 }
 
 // each visits the numbers: for a name one, but while one secret takes over that of another.
@@ -196,29 +289,16 @@ func (t terms) addCopy(text string, n uint32) {
 
 func (t terms) add(text string, n uint32) {
 	p, ok := t.numbers.Get(text)
-	switch {
-	case !ok:
+	if !ok {
 		t.numbers.Set(text, posting{one: n})
-	case p.many != nil:
-		p.many.add(n)
-	case p.one != n:
-		many := new(numberList)
-		many.add(p.one)
-		many.add(n)
-		t.numbers.Set(text, posting{many: many})
+	} else if next := p.with(n); next != p {
+		t.numbers.Set(text, next)
 	}
 }
 
 func (t terms) remove(text string, n uint32) {
-	p, ok := t.numbers.Get(text)
-	switch {
-	case !ok:
-	case p.many == nil:
-		if p.one == n {
-			t.numbers.Delete(text)
-		}
-	default:
-		if p.many.remove(n); p.many.count == 0 {
+	if p, ok := t.numbers.Get(text); ok {
+		if _, some := p.without(n); !some {
 			t.numbers.Delete(text)
 		}
 	}
@@ -229,6 +309,14 @@ type numberList struct {
 	count int
 	list  []uint32
 	bits  numberSet // not nil: the list is not used
+}
+
+func newNumberList(some []uint32) *numberList {
+	l := new(numberList)
+	for _, n := range some {
+		l.add(n)
+	}
+	return l
 }
 
 func (l *numberList) add(n uint32) {
@@ -248,6 +336,12 @@ func (l *numberList) add(n uint32) {
 		return
 	}
 	if !l.bits.has(n) {
+		// With one that lies far beyond the others, a list may be shorter.
+		if words := int(n/64 + 1); words > len(l.bits) && 4*(l.count+1) < 2*words {
+			l.asList()
+			l.add(n)
+			return
+		}
 		l.bits = l.bits.with(n)
 		l.count++
 	}
@@ -268,10 +362,14 @@ func (l *numberList) remove(n uint32) {
 	// A set that has become small is a list again, not at the same size at which it ceased
 	// to be one.
 	if 4*l.count < 2*len(l.bits) {
-		l.list = make([]uint32, 0, l.count)
-		l.bits.each(func(n uint32) { l.list = append(l.list, n) })
-		l.bits = nil
+		l.asList()
 	}
+}
+
+func (l *numberList) asList() {
+	l.list = make([]uint32, 0, l.count+1)
+	l.bits.each(func(n uint32) { l.list = append(l.list, n) })
+	l.bits = nil
 }
 
 // numberSet is a set of numbers as bits, by block. Words beyond its length are empty.
@@ -344,8 +442,23 @@ func (s numberSet) and(o numberSet) {
 	}
 }
 
+func (s numberSet) or(o numberSet) {
+	for w, word := range o {
+		s[w] |= word
+	}
+}
+
 func (s numberSet) andNot(o numberSet) {
 	for w := range s {
 		s[w] &^= o[w]
 	}
+}
+
+func (s numberSet) empty() bool {
+	for _, word := range s {
+		if word != 0 {
+			return false
+		}
+	}
+	return true
 }

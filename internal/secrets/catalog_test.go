@@ -205,8 +205,22 @@ func TestCatalogAgreesWithSnapshot(t *testing.T) {
 			texts[0][tag.Key], texts[1][tag.Value] = true, true
 		}
 	}
-	if count, n := sh.svc.CatalogSize(shelfScope); count != len(all) || n != len(texts[0])+len(texts[1]) {
+	count, n, words := sh.svc.CatalogSize(shelfScope)
+	if count != len(all) || n != len(texts[0])+len(texts[1]) {
 		t.Errorf("the catalogue has %d secrets and %d texts, want %d and %d", count, n, len(all), len(texts[0])+len(texts[1]))
+	}
+	if want := secrets.MentionedWords(slices.Collect(maps.Values(all))); words != want {
+		t.Errorf("the catalogue has %d words, want %d", words, want)
+	}
+	for some := range slices.Chunk(slices.Collect(maps.Values(all)), 20) {
+		sh.update(t, func(tx *store.Tx) {
+			for _, sec := range some {
+				sh.svc.DeleteBare(tx, sec)
+			}
+		})
+	}
+	if count, n, words := sh.svc.CatalogSize(shelfScope); count+n+words != 0 {
+		t.Errorf("of no secrets, the catalogue has %d, %d texts and %d words", count, n, words)
 	}
 }
 
@@ -273,36 +287,204 @@ func TestCatalogFindsFewAtOnce(t *testing.T) {
 	}
 }
 
-// What a filter finds has the marks of what it seeks; nearly all else has not.
-func TestMarksAreNecessary(t *testing.T) {
+// What the catalogue leaves for filters that seek words is what they keep, and more only if
+// words are long or it may not be asked enough.
+func TestCandidatesByWords(t *testing.T) {
 	word := rapid.OneOf(
 		rapid.StringMatching(`[a-cA-C0-1(/ -]{0,8}`),
 		rapid.StringN(0, 4, -1),
-		rapid.SampledFrom([]string{"COMPANYthings", "İstanbul", "ǅungla", "\xffx", "K", "日本 語"}),
+		rapid.SampledFrom([]string{"COMPANYthings", "İstanbul", "ǅungla", "\xffx", "K", "日本 語", strings.Repeat("long", 8), strings.Repeat("long", 8) + "er", strings.Repeat("é", 17)}),
 	)
 	rapid.Check(t, func(t *rapid.T) {
-		s := &secrets.Secret{
-			Name: word.Draw(t, "name"), Description: word.Draw(t, "description") + " " + word.Draw(t, "more"),
-			Tags: []secrets.Tag{{Key: word.Draw(t, "tag key"), Value: word.Draw(t, "tag value")}},
+		var all []*secrets.Secret
+		for n := range rapid.IntRange(1, 40).Draw(t, "secrets") {
+			sec := &secrets.Secret{
+				Name: word.Draw(t, "name"), Description: word.Draw(t, "description") + " " + word.Draw(t, "more"),
+				Tags: []secrets.Tag{{Key: word.Draw(t, "tag key"), Value: word.Draw(t, "tag value")}},
+			}
+			sec.UID[0] = byte(n)
+			all = append(all, sec)
 		}
-		key := rapid.SampledFrom([]string{"description", "all"}).Draw(t, "key")
-		value := strings.TrimLeft(word.Draw(t, "value"), "!")
-		if rapid.Bool().Draw(t, "own") {
-			value = strings.TrimLeft(string([]rune(s.Description)[rapid.IntRange(0, 3).Draw(t, "from")%(1+len([]rune(s.Description))):]), "!")
+		var filters []smapi.Filter
+		long := false
+		for range rapid.IntRange(1, 2).Draw(t, "filters") {
+			f := filterOf(rapid.SampledFrom([]string{"description", "all"}).Draw(t, "key"))
+			for range rapid.IntRange(1, 2).Draw(t, "values") {
+				value := strings.TrimLeft(word.Draw(t, "value"), "!")
+				if rapid.Bool().Draw(t, "own") {
+					text := []rune(rapid.SampledFrom(all).Draw(t, "whose").Description)
+					value = strings.TrimLeft(string(text[rapid.IntRange(0, len(text)).Draw(t, "from"):]), "!")
+				}
+				long = long || len(strings.ToLower(value)) > 32
+				if rapid.IntRange(0, 3).Draw(t, "negated") == 0 {
+					value = "!" + value
+				}
+				f.Values = append(f.Values, value)
+			}
+			filters = append(filters, f)
 		}
-		keeps, err := secrets.FilterKeeps([]smapi.Filter{filterOf(key, value)}, s)
+		work := rapid.OneOf(rapid.IntRange(1, 60), rapid.Just(1<<20)).Draw(t, "work")
+		found, err := secrets.Candidates(filters, work, all)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if keeps && !secrets.MarksFind(key, value, s) {
-			t.Fatalf("%s %q is found in %+v, but not by its marks", key, value, s)
+		for n, sec := range all {
+			keeps, err := secrets.FilterKeeps(filters, sec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := slices.Contains(found, uint32(n)); left != keeps && (keeps || !long && work == 1<<20) {
+				t.Fatalf("%v keeps %v of %+v, but as a candidate that is %v", filters, keeps, sec, left)
+			}
 		}
 	})
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		if l := unicode.ToLower(r); unicode.ToLower(l) != l {
-			t.Errorf("%U in lower case twice is another character: marks could miss it", r)
+			t.Errorf("%U in lower case twice is another character: the catalogue could miss it", r)
 		}
 	}
+}
+
+// Of words longer than the catalogue has, it knows the beginning alone: none is taken for
+// another.
+func TestCandidatesByLongWords(t *testing.T) {
+	known := strings.Repeat("long", 8)
+	var all []*secrets.Secret
+	for n, name := range []string{known, known + "er", known + "est", "short"} {
+		all = append(all, &secrets.Secret{UID: secrets.UID{byte(n)}, Name: name, Description: name, Tags: []secrets.Tag{{Key: name, Value: name}}})
+	}
+	for _, key := range []string{"all", "description"} {
+		for value, want := range map[string][]uint32{
+			known: {0, 1, 2}, "!" + known: {3}, known + "er": {0, 1, 2}, "!" + known + "er": {0, 1, 2, 3},
+		} {
+			got, err := secrets.Candidates([]smapi.Filter{filterOf(key, value)}, 1<<20, all)
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s %q: candidates %v, want %v, %v", key, value, got, want, err)
+			}
+		}
+	}
+}
+
+// What the catalogue may not be asked any more is not taken for nothing.
+func TestCandidatesOfHalfAnAnswer(t *testing.T) {
+	all := []*secrets.Secret{{UID: secrets.UID{1}, Name: "-", Description: "x"}, {UID: secrets.UID{2}, Name: "-2", Description: "x;"}}
+	got, err := secrets.Candidates([]smapi.Filter{filterOf("description", "x")}, 0, all)
+	if err != nil || !slices.Equal(got, []uint32{0, 1}) {
+		t.Errorf("candidates %v, want both: %v", got, err)
+	}
+}
+
+// A word that has too many numbers for a leaf, or few again, while it is being sought is
+// found.
+func TestWordMovesWhileSought(t *testing.T) {
+	index := secrets.NewWordIndex()
+	words := strings.Split("abcdefghijklmnopqrstuvwxyz", "")
+	for i, word := range words {
+		index.Add(word, uint32(100+i))
+		for n := range uint32(20) {
+			if i < 13 || i%3 == 0 {
+				index.Add(word, n)
+			}
+		}
+	}
+	step := 0
+	got := index.Find("", 2, 0, func() {
+		for i, word := range words {
+			for n := range uint32(20) {
+				if (step+i)%2 == 0 {
+					index.Add(word, n)
+				} else {
+					index.Remove(word, n)
+				}
+			}
+		}
+		step++
+	})
+	for i := range words {
+		if !slices.Contains(got, uint32(100+i)) {
+			t.Errorf("%d is not found: %v", 100+i, got)
+		}
+	}
+	if step < 2 {
+		t.Errorf("found in %d pieces", step)
+	}
+}
+
+// A word index is a map of sets, however words come and go, and does not keep much more
+// memory than it needs.
+func TestWordIndex(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		index, want := secrets.NewWordIndex(), map[string]map[uint32]bool{}
+		draw := rapid.Custom(func(t *rapid.T) string {
+			return strings.Repeat("x", rapid.SampledFrom([]int{0, 0, 26}).Draw(t, "long")) + rapid.StringMatching(`[0-9a-c]{1,6}`).Draw(t, "word")
+		})
+		change := func(word string, n uint32, add bool) {
+			if add {
+				if want[word] == nil {
+					want[word] = map[uint32]bool{}
+				}
+				want[word][n] = true
+				index.Add(word, n)
+				return
+			}
+			index.Remove(word, n)
+			if delete(want[word], n); len(want[word]) == 0 {
+				delete(want, word)
+			}
+		}
+		check := func(prefix string) {
+			set := map[uint32]bool{}
+			for word, numbers := range want {
+				if strings.HasPrefix(word, prefix) {
+					maps.Copy(set, numbers)
+				}
+			}
+			if got := index.Find(prefix, 20, rapid.SampledFrom([]int{0, 20, 1 << 20}).Draw(t, "most"), func() {}); !slices.Equal(got, slices.Sorted(maps.Keys(set))) {
+				t.Fatalf("%q finds %v, want %v", prefix, got, slices.Sorted(maps.Keys(set)))
+			}
+			leaves, has, uses := index.Room()
+			if index.Len() != len(want) || has > 2*uses+128*leaves || leaves > 2+uses/128 {
+				t.Fatalf("%d words, want %d, in %d leaves of %d bytes, %d used", index.Len(), len(want), leaves, has, uses)
+			}
+		}
+		number := rapid.Uint32Range(0, 1279)
+		for range rapid.IntRange(1, 8).Draw(t, "rounds") {
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			case 0: // a row of words, in their order
+				for n := range uint32(rapid.IntRange(1, 300).Draw(t, "row")) {
+					change(fmt.Sprintf("b%05d", n), n, true)
+				}
+			case 1: // a word of many
+				word := draw.Draw(t, "many")
+				for range rapid.IntRange(1, 40).Draw(t, "numbers") {
+					change(word, number.Draw(t, "number"), true)
+				}
+			case 2:
+				for _, word := range rapid.SliceOfN(draw, 1, 40).Draw(t, "words") {
+					change(word, number.Draw(t, "number"), true)
+				}
+			case 3: // most of some
+				left, prefix := rapid.IntRange(0, 10).Draw(t, "left"), rapid.SampledFrom([]string{"", "b", "x"}).Draw(t, "of")
+				for _, word := range slices.Sorted(maps.Keys(want)) {
+					for _, n := range slices.Sorted(maps.Keys(want[word])) {
+						if strings.HasPrefix(word, prefix) && int(n)%11 >= left {
+							change(word, n, false)
+						}
+					}
+				}
+			}
+			check(rapid.SampledFrom([]string{"", "b", "b0", "b000", "x", "c", "z"}).Draw(t, "prefix"))
+			change(draw.Draw(t, "absent"), 1279, false)
+		}
+		for word, numbers := range want {
+			for n := range numbers {
+				index.Remove(word, n)
+			}
+		}
+		if leaves, has, _ := index.Room(); index.Len() != 0 || leaves != 1 || has != 0 {
+			t.Fatalf("of nothing, %d words, %d leaves and %d bytes are left", index.Len(), leaves, has)
+		}
+	})
 }
 
 func TestNumberList(t *testing.T) {
@@ -321,6 +503,9 @@ func TestNumberList(t *testing.T) {
 			}
 			l.Add(n)
 			want[n] = true
+		}
+		if words := int(slices.Max(append(slices.Collect(maps.Keys(want)), 0))/64 + 1); l.Room() > 8*words+8 && l.Room() > 16*len(want)+32 {
+			t.Fatalf("%d bytes for %d numbers in %d words", l.Room(), len(want), words)
 		}
 		if got := l.All(64); l.Count() != len(want) || !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
 			t.Fatalf("%d numbers %v, want %v", l.Count(), got, slices.Sorted(maps.Keys(want)))
@@ -363,11 +548,18 @@ func TestCatalogBesideWriters(t *testing.T) {
 	for range 30 {
 		for _, sortBy := range []string{"name", "created-date", "last-accessed-date"} {
 			sh.svc.RankAround(shelfScope, func() {})
-			q := secrets.Query{Scope: shelfScope, SortBy: sortBy, Look: 1, Few: 1, Filters: []smapi.Filter{filterOf("tag-key", "kept"), filterOf("tag-value", "2")}}
-			names, _ := sh.pages(t, q, 7, func() {})
-			slices.Sort(names)
-			if len(names) != 100 || len(slices.Compact(names)) != 100 {
-				t.Errorf("by %s: %d secrets, want 100, each once", sortBy, len(names))
+			for _, filters := range [][]smapi.Filter{
+				{filterOf("tag-key", "kept"), filterOf("tag-value", "2")},
+				{filterOf("all", "1 stay"), filterOf("all", "!kep come", "!changed 10000000 times")},
+				{filterOf("all", "1"), filterOf("all", "stay"), filterOf("description", "!nothing")},
+			} {
+				q := secrets.Query{Scope: shelfScope, SortBy: sortBy, Look: 1, Few: 1, Filters: filters}
+				names, _ := sh.pages(t, q, 7, func() {})
+				names = slices.DeleteFunc(names, func(name string) bool { return *filters[0].Key == "all" && !strings.HasPrefix(name, "stay/1") })
+				slices.Sort(names)
+				if len(names) != 100 || len(slices.Compact(names)) != 100 {
+					t.Errorf("%v by %s: %d secrets, want 100, each once", filters, sortBy, len(names))
+				}
 			}
 		}
 		for sh.svc.DropCatalog(); !sh.svc.CatalogReady(); {

@@ -98,15 +98,45 @@ func (s *Service) FillCatalogAround(v *store.Snap, fn func()) {
 	s.catalog.end()
 }
 
-// CatalogSize counts what the catalogue has of a scope: secrets, and texts of tags.
-func (s *Service) CatalogSize(scope string) (count, texts int) {
+// CatalogSize counts what the catalogue has of a scope: secrets, texts of tags, and words,
+// each as often as there are texts that it may be in.
+func (s *Service) CatalogSize(scope string) (count, texts, words int) {
 	s.catalog.mu.RLock()
 	defer s.catalog.mu.RUnlock()
 	sh := s.catalog.shelves[scope]
 	if sh == nil || sh.names.numbers.Len() != sh.count {
-		return 0, 0
+		return 0, 0, 0
 	}
-	return sh.count, sh.tagKeys.numbers.Len() + sh.tagValues.numbers.Len()
+	for _, w := range sh.words {
+		words += w.len()
+	}
+	return sh.count, sh.tagKeys.numbers.Len() + sh.tagValues.numbers.Len(), words + sh.tagKeys.words.len() + sh.tagValues.words.len()
+}
+
+func (w *wordIndex) len() int {
+	n := w.many.numbers.Len()
+	w.few.leaves.Scan(func(_ string, l *leaf) bool {
+		for at := 0; at < len(l.data); n++ {
+			_, _, at = l.entry(at)
+		}
+		return true
+	})
+	return n
+}
+
+// MentionedWords counts the words that the catalogue has of secrets, as CatalogSize does.
+func MentionedWords(all []*Secret) int {
+	words := map[mention]bool{}
+	for _, sec := range all {
+		for _, m := range mentionsOf(sec) {
+			if m.as < wordKinds {
+				words[m] = true
+				continue
+			}
+			eachWord(m.text, cutClasses, func(word string) { words[mention{word, m.as}] = true })
+		}
+	}
+	return len(words)
 }
 
 // DropCatalog empties the catalogue, which is then to be filled again.
@@ -123,12 +153,52 @@ func (s *Service) ForgetRecent() {
 	s.catalog.recent.forget(s.catalog.observed)
 }
 
-// MarksFind reports whether the catalogue takes a secret for one that a value of a filter
-// that seeks words may find.
-func MarksFind(key, value string, s *Secret) bool {
-	part, _ := newFilterPart(key, []string{value})
-	sought, has := part.plain[0].words.marks(), marksOf(s)
-	return len(part.plain[0].words.words) > 0 && has.has(&sought)
+// Candidates returns the numbers of the secrets among some that the catalogue leaves for
+// filters, if it may do so much work.
+func Candidates(filters []smapi.Filter, work int, all []*Secret) ([]uint32, error) {
+	q, err := newSecretQuery("", filters)
+	if err != nil {
+		return nil, err
+	}
+	q.work, q.planned = work, true
+	s := &Service{catalog: catalog{ready: true, shelves: map[string]*shelf{"": newShelf()}}}
+	for _, sec := range all {
+		s.catalog.shelves[""].put(sec, nil, nil, 0)
+	}
+	return numbersOf(s.candidates(nil, &q, byCreated).set), nil
+}
+
+func numbersOf(s numberSet) (all []uint32) {
+	s.each(func(n uint32) { all = append(all, n) })
+	return all
+}
+
+// WordIndex is a wordIndex with what it holds.
+type WordIndex struct{ w wordIndex }
+
+func NewWordIndex() *WordIndex { return &WordIndex{newWordIndex()} }
+
+func (w *WordIndex) Add(word string, n uint32)    { w.w.add(word, n) }
+func (w *WordIndex) Remove(word string, n uint32) { w.w.remove(word, n) }
+func (w *WordIndex) Len() int                     { return w.w.len() }
+
+// Find returns the numbers of the words with a prefix, found in pieces of so much work.
+func (w *WordIndex) Find(prefix string, length, most int, between func()) []uint32 {
+	s := make(numberSet, length)
+	for j := (joined{next: prefix, more: true}); j.more; {
+		j = w.w.join(s, prefix, j.next, most)
+		between()
+	}
+	return numbersOf(s)
+}
+
+// Room returns how many leaves there are, and how much memory they have and use.
+func (w *WordIndex) Room() (leaves, has, uses int) {
+	w.w.few.leaves.Scan(func(_ string, l *leaf) bool {
+		leaves, has, uses = leaves+1, has+cap(l.data), uses+len(l.data)
+		return true
+	})
+	return leaves, has, uses
 }
 
 // NumberList is a numberList with what it holds.
@@ -137,11 +207,11 @@ type NumberList struct{ l numberList }
 func (l *NumberList) Add(n uint32)    { l.l.add(n) }
 func (l *NumberList) Remove(n uint32) { l.l.remove(n) }
 func (l *NumberList) Count() int      { return l.l.count }
-func (l *NumberList) All(length int) (all []uint32) {
+func (l *NumberList) Room() int       { return 4*len(l.l.list) + 8*len(l.l.bits) }
+func (l *NumberList) All(length int) []uint32 {
 	s := make(numberSet, length)
 	s.addAll(posting{many: &l.l})
-	s.each(func(n uint32) { all = append(all, n) })
-	return all
+	return numbersOf(s)
 }
 
 // PutRecord writes a secret's record alone.

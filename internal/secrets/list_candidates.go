@@ -1,7 +1,6 @@
 package secrets
 
 import (
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -23,11 +22,6 @@ type candidates struct {
 	all   int // secrets in the scope
 	work  int // that it took
 
-	// sought are the marks of which a candidate has one of each, if the set has yet to be
-	// narrowed to those; tested is how many were tested one by one.
-	sought [][]marks
-	tested int
-
 	// The order asked for and that of names, nil if the catalogue has yet to sort them, and
 	// what stands elsewhere by now, nil for nothing. restless is what of the set does.
 	ranking, names                *ranking
@@ -36,26 +30,23 @@ type candidates struct {
 
 const (
 	// chunkBlocks is how many blocks of a shelf are looked through at a time, which takes well
-	// below a millisecond: changes have to wait for it. In the same way, chunkNumbers bounds
-	// what is taken from the tags at a time.
-	chunkBlocks  = 128
-	chunkNumbers = 1 << 15
-	// textWork is what a text of the catalogue costs that a prefix selects, testWork what a
-	// candidate costs whose marks are tested.
-	textWork, testWork = 6, 6
-	// fewCandidates are sorted more quickly than met on the way through all secrets. A multiple
-	// of that is tested for marks at once, which takes well below a millisecond. Of more, those
-	// that come first are tested one by one, up to another multiple: where few have the marks,
-	// to test all in the order in which they lie in memory is quicker.
-	fewCandidates       = 512
-	fewMarks, mostTests = 16, 32
+	// below a millisecond: changes have to wait for it. In the same way, chunkWork bounds what
+	// is taken from texts and their sets at a time.
+	chunkBlocks = 128
+	chunkWork   = 1 << 16
+	// textWork is what a text of the catalogue costs that a prefix selects, packedWork a word
+	// that few have; to copy words of memory costs little.
+	textWork, packedWork = 6, 2
+	touchesPerWork       = 4
+	// fewCandidates are sorted more quickly than met on the way through all secrets.
+	fewCandidates = 512
 	// edgeNumbers is how many names are compared at a time.
 	edgeNumbers = 1 << 10
 )
 
 // spent says that the catalogue has been asked enough for one page. What is left of the
 // filters is then up to the records.
-func (c *candidates) spent(more int) bool { return c.work+more > 2*c.q.work }
+func (c *candidates) spent() bool { return c.work > 2*c.q.work }
 
 // candidates asks the catalogue. nil says that it cannot tell.
 func (s *Service) candidates(v *store.Snap, q *secretQuery, o order) *candidates {
@@ -75,11 +66,9 @@ func (s *Service) candidates(v *store.Snap, q *secretQuery, o order) *candidates
 	}
 	s.catalog.mu.RUnlock()
 	for i := range q.filter {
-		c.narrowByPrefix(&q.filter[i])
-	}
-	// The others take longer, the fewer are left the less so.
-	for i := range q.filter {
-		c.narrowByWords(&q.filter[i])
+		if !c.set.empty() {
+			c.narrow(&q.filter[i])
+		}
 	}
 	c.split()
 	return c
@@ -145,88 +134,89 @@ func (c *candidates) eachBlock(set numberSet, keep func(b *block, word uint64) u
 	}
 }
 
-func (c *candidates) narrowByPrefix(part *filterPart) {
-	if c.set.count() == 0 {
-		return
-	}
-	var texts func(*shelf) terms
-	names := part.key == "name"
+// finder adds to a set the secrets that one value of a filter finds. It leaves out some, and
+// returns false, if to find all would take too long. If sure is asked for, it rather leaves
+// some out than adds others.
+type finder func(out numberSet, value *filterValue, sure bool) (whole bool)
+
+// narrow leaves in the set what a filter may keep.
+func (c *candidates) narrow(part *filterPart) {
+	var find finder
+	plain, negated := part.plain, part.negated
 	switch part.key {
 	case "name":
-		texts = func(sh *shelf) terms { return sh.names }
-	case "tag-key":
-		texts = func(sh *shelf) terms { return sh.tagKeys }
-	case "tag-value":
-		texts = func(sh *shelf) terms { return sh.tagValues }
-	case "primary-region", "owning-service":
-		if len(part.plain) > 0 { // no secret has either
-			clear(c.set)
+		find = c.named
+		plain, negated = outermost(plain), outermost(negated)
+	case "tag-key", "tag-value":
+		texts := func(sh *shelf) joinable { return sh.tagKeys }
+		if part.key == "tag-value" {
+			texts = func(sh *shelf) joinable { return sh.tagValues }
 		}
-		return
-	default:
-		return
+		find = func(out numberSet, value *filterValue, _ bool) bool { return c.join(out, texts, value.text) }
+		plain, negated = outermost(plain), outermost(negated)
+	case "description":
+		find = c.described
+	case "all":
+		find = c.anywhere
+	default: // primary-region and owning-service, which no secret has
+		find = func(numberSet, *filterValue, bool) bool { return true }
 	}
-	// Without all that a plain value selects, nothing can be ruled out. What negated ones
-	// select is, as far as it is known.
-	if len(part.plain) > 0 {
-		if set, whole := c.beginning(texts, names, part.plain); whole {
-			c.set.and(set)
+	// Without all that a plain value finds, nothing can be ruled out. What negated ones find
+	// is, as far as it is known.
+	if len(plain) > 0 {
+		found, whole := make(numberSet, len(c.set)), true
+		for i := range plain {
+			whole = whole && find(found, &plain[i], false)
+		}
+		if whole {
+			c.set.and(found)
 		}
 	}
-	if len(part.negated) > 0 {
-		set, _ := c.beginning(texts, names, part.negated)
-		c.set.andNot(set)
+	if len(negated) > 0 {
+		found := make(numberSet, len(c.set))
+		for i := range negated {
+			find(found, &negated[i], true)
+		}
+		c.set.andNot(found)
 	}
 }
 
-// beginning returns the secrets that have a text with one of the prefixes. whole is false
-// if finding all of them would have taken too long.
-func (c *candidates) beginning(texts func(*shelf) terms, names bool, values []filterValue) (out numberSet, whole bool) {
-	out = make(numberSet, len(c.set))
-	prefixes := make([]string, len(values))
-	for i := range values {
-		prefixes[i] = values[i].text
-	}
-	slices.Sort(prefixes)
-	passed := "" // the last one that was not within another
-	for i, prefix := range prefixes {
-		if i > 0 && strings.HasPrefix(prefix, passed) {
-			continue
-		}
-		passed = prefix
-		for from, more := prefix, c.shelf != nil; more; {
-			if c.spent(0) {
-				return out, false
-			}
-			if names && c.names != nil {
-				c.named(out, prefix)
-				break
-			}
-			more = false
-			taken, visited := 0, 0
-			c.s.catalog.mu.RLock()
-			texts(c.shelf).numbers.Ascend(from, func(text string, p posting) bool {
-				if !strings.HasPrefix(text, prefix) {
-					return false
-				}
-				if taken > chunkNumbers {
-					from, more = text, true
-					return false
-				}
-				visited++
-				taken += out.addAll(p)
-				return true
-			})
-			c.s.catalog.mu.RUnlock()
-			c.work += visited*textWork + taken/4
+// outermost leaves out values that begin with another one.
+func outermost(values []filterValue) (some []filterValue) {
+	sorted := slices.SortedFunc(slices.Values(values), func(a, b filterValue) int { return strings.Compare(a.text, b.text) })
+	for _, v := range sorted {
+		if last := len(some) - 1; last < 0 || !strings.HasPrefix(v.text, some[last].text) {
+			some = append(some, v)
 		}
 	}
-	return out, true
+	return some
 }
 
-// named adds the secrets whose names begin with a prefix. Only at the edges of their part
-// of the order of names are names looked at, which lie scattered in memory.
-func (c *candidates) named(out numberSet, prefix string) {
+// join adds to a set what texts have that begin with a prefix. It stops when that takes too
+// long.
+func (c *candidates) join(out numberSet, texts func(*shelf) joinable, prefix string) (whole bool) {
+	for j := (joined{next: prefix, more: true}); j.more; {
+		if c.spent() {
+			return false
+		}
+		c.s.catalog.mu.RLock()
+		j = texts(c.shelf).join(out, prefix, j.next, chunkWork)
+		c.s.catalog.mu.RUnlock()
+		c.work += j.work
+	}
+	return true
+}
+
+// named finds names with a prefix. Only at the edges of their part of the order of names are
+// names looked at, which lie scattered in memory.
+func (c *candidates) named(out numberSet, value *filterValue, _ bool) (whole bool) {
+	prefix := value.text
+	if c.names == nil {
+		return c.join(out, func(sh *shelf) joinable { return sh.names }, prefix)
+	}
+	if c.spent() {
+		return false
+	}
 	r := c.names
 	from, sureFrom, sureTo, to := r.beginning(prefix)
 	own := make(numberSet, len(out))
@@ -251,63 +241,7 @@ func (c *candidates) named(out numberSet, prefix string) {
 		}
 		c.s.catalog.mu.RUnlock()
 	}
-	for w := range own {
-		out[w] |= own[w]
-	}
+	out.or(own)
 	c.work += (to-from)/4 + len(edges)*textWork
-}
-
-func (c *candidates) narrowByWords(part *filterPart) {
-	if part.key != "all" && part.key != "description" {
-		return
-	}
-	if len(part.plain) == 0 {
-		return // what has all the marks of a negated value may yet not have its words
-	}
-	var sought []marks
-	for i := range part.plain {
-		if len(part.plain[i].words.words) > 0 { // else it finds nothing
-			sought = append(sought, part.plain[i].words.marks())
-		}
-	}
-	if len(sought) == 0 {
-		clear(c.set)
-		return
-	}
-	c.sought = append(c.sought, sought)
-	if c.ranking == nil || c.set.count() <= fewMarks*c.q.few {
-		c.narrowByMarks()
-	}
-}
-
-// narrowByMarks leaves in the set what has the marks sought, unless that would take too
-// long.
-func (c *candidates) narrowByMarks() {
-	each := 0
-	for _, some := range c.sought {
-		each += len(some)
-	}
-	if c.spent(c.set.count() * each) {
-		return
-	}
-	c.eachBlock(c.set, func(b *block, word uint64) (kept uint64) {
-		for rest := word; rest != 0; rest &= rest - 1 {
-			if i := bits.TrailingZeros64(rest); c.marked(b, i) {
-				kept |= 1 << i
-			}
-			c.work += each
-		}
-		return kept
-	})
-	c.sought = nil
-}
-
-// marked reports whether a secret has what marks are sought.
-func (c *candidates) marked(b *block, i int) bool {
-	for _, some := range c.sought {
-		if !b.marks[i].hasAny(some) {
-			return false
-		}
-	}
 	return true
 }

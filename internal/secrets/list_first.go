@@ -29,13 +29,6 @@ type firsts struct {
 // first returns the first candidates after a place (nil: all), about so many at most. ok is
 // false when the catalogue cannot tell any more.
 func (c *candidates) first(start *place, limit int) (f firsts, ok bool) {
-	if c.weary() {
-		if c.narrowByMarks(); c.sought == nil {
-			c.split()
-		} else {
-			c.tested = 0 // too many to do so for one page
-		}
-	}
 	if c.ranking == nil || c.count <= c.q.few {
 		return c.pick(c.set, start, nil, limit), true
 	}
@@ -67,10 +60,7 @@ func (c *candidates) scan(start *place, limit int) (f firsts, ok bool) {
 	}
 	batch := make([]uint32, 0, scanBatch)
 	for steps := 0; ; steps = 0 {
-		size := scanBatch
-		if c.sought == nil {
-			size = min(size, limit+headEvery)
-		}
+		size := min(scanBatch, limit+headEvery)
 		batch = batch[:0]
 		for ; at != end && len(batch) < size; at += step {
 			steps++
@@ -94,9 +84,6 @@ func (c *candidates) scan(start *place, limit int) (f firsts, ok bool) {
 			if !known {
 				break
 			}
-			if !c.tests(n) {
-				continue
-			}
 			if found, ok := standing(n); ok {
 				f.found = append(f.found, found)
 			}
@@ -105,34 +92,12 @@ func (c *candidates) scan(start *place, limit int) (f firsts, ok bool) {
 				break
 			}
 		}
-		if c.weary() && !f.more && at != end && known {
-			// As far as the last one that was met.
-			for i := len(batch) - 1; i >= 0 && !f.more; i-- {
-				if last, ok := standing(batch[i]); ok {
-					f.bound, f.more = last.place, true
-				}
-			}
-		}
 		c.s.catalog.mu.RUnlock()
 		if !known || f.more || at == end {
 			return f, known
 		}
 	}
 }
-
-// tests reports whether a candidate has the marks that are still sought.
-func (c *candidates) tests(n uint32) bool {
-	if c.sought == nil {
-		return true
-	}
-	c.tested++
-	c.work += testWork
-	b, i := c.shelf.at(n)
-	return c.marked(b, int(i))
-}
-
-// weary says that so many were tested one by one that it is better to test all.
-func (c *candidates) weary() bool { return c.sought != nil && c.tested > mostTests*c.q.few }
 
 // pick sorts the candidates of a set that stand between two places, or at the second one.
 func (c *candidates) pick(set numberSet, start, end *place, limit int) (f firsts) {
@@ -158,7 +123,7 @@ func (c *candidates) pick(set numberSet, start, end *place, limit int) (f firsts
 			i := bits.TrailingZeros64(rest)
 			c.work += sortWork
 			p := b.placeIn(c.order.rank(), i)
-			if start != nil && !c.q.before(start, &p) || last != nil && c.q.before(last, &p) || !c.marked(b, i) {
+			if start != nil && !c.q.before(start, &p) || last != nil && c.q.before(last, &p) {
 				continue
 			}
 			if f.found = append(f.found, candidate{p, b.uids[i]}); len(f.found) >= 2*limit {

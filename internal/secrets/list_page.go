@@ -91,7 +91,7 @@ func (p *pager) fill(o order, after string) {
 	if found.all <= decodedSecrets*p.q.few && p.each(o) == recordWork {
 		cost /= 4
 	}
-	if found.count > 0 && len(found.sought) == 0 && cost < missing*pickWork {
+	if found.count > 0 && cost < missing*pickWork {
 		if at, ended = p.walk(o, at, min(p.q.work+1, p.work+4*expected)); ended {
 			return
 		}
@@ -177,8 +177,8 @@ func (p *pager) take(o order, spots []spot) (more bool) {
 }
 
 // gather takes candidates in the order asked for. They are fetched in portions, each larger
-// than the one before, for where filters seek words most candidates may turn out to be
-// none.
+// than the one before, for where the catalogue was asked too much most candidates may turn
+// out to be none.
 func (p *pager) gather(o order, after string, found *candidates) {
 	for portion := p.limit + 8 - len(p.page.secrets); ; portion = min(4*portion, maxPortion) {
 		before := found.work
