@@ -75,7 +75,7 @@ func Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
 		v := &verification{VerifyOptions: o, report: new(VerifyReport), extra: make(map[int]uint64), unread: make(map[int]bool)}
 		err := v.run(ctx)
 		// Retention may have removed a segment that was listed.
-		if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNothingToVerify) && tries < 3 {
+		if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNothingToVerify) && tries < 20 {
 			continue
 		}
 		if err != nil {

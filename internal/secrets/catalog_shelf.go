@@ -278,15 +278,6 @@ func (p posting) each(visit func(n uint32)) {
 	}
 }
 
-// addCopy is add for a text that may be part of something larger, which should not live as
-// long as this.
-func (t terms) addCopy(text string, n uint32) {
-	if _, ok := t.numbers.Get(text); !ok {
-		text = strings.Clone(text)
-	}
-	t.add(text, n)
-}
-
 func (t terms) add(text string, n uint32) {
 	p, ok := t.numbers.Get(text)
 	if !ok {
