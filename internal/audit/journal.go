@@ -43,8 +43,8 @@ const (
 
 // journal is a file that batches are synced in before they are synced in their segment,
 // many of them at once. It is written over and over and never changes its length, so
-// that a sync costs the disk one write. In a file that grows it costs the file system's
-// own journal as well, which takes two to three times as long.
+// that a sync costs the disk one write. In a file that grows it costs what the file system
+// writes about the file as well, and takes up to three times as long.
 //
 // What is in it matters only after a crash of the machine, or when the disk has failed:
 // then replay puts into the segment what that has lost.
@@ -52,10 +52,14 @@ type journal struct {
 	f    *os.File
 	path string
 	id   journalID
-	seq  uint64
-	pos  int64  // of the next entry
+	seq  uint64 // of the next entry
+	pos  int64  // where it goes
 	end  int64  // of the half that is being written
-	buf  []byte // one entry, aligned as direct writes want it
+	// half is the first entry of that half, oldest that of the other one: the lines of those
+	// before are synced in their segment.
+	half, oldest uint64
+
+	buf []byte // one entry, aligned as direct writes want it
 	// looked is seq when damage looked into the file last.
 	looked uint64
 }
@@ -64,12 +68,12 @@ type journal struct {
 // entries void.
 type journalID [16]byte
 
-// entryHead precedes the lines of a batch; zeros follow them, up to the end of a block.
+// entryHeadBytes precede the lines of a batch; zeros follow them, up to the end of a block.
 //
-//	id [16] · sequence 8 · first line of the segment 8 · offset there 8 · bytes 4 · checksum 4
+//	id [16] · sequence 8 · oldest 8 · first line of the segment 8 · offset there 8 · bytes 4 · checksum 4
 //
 // Numbers are big-endian. The checksum is CRC-32C, over the head up to it and the lines.
-const entryHeadBytes = 16 + 8 + 8 + 8 + 4 + 4
+const entryHeadBytes = 16 + 4*8 + 4 + 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -156,7 +160,8 @@ func (j *journal) damage() error {
 // void makes what has been written so far no entries any more.
 func (j *journal) void() error {
 	j.id = newJournalID()
-	j.seq, j.looked, j.pos, j.end = 0, 0, blockBytes, journalHalf
+	j.seq, j.half, j.oldest, j.looked = 0, 0, 0, 0
+	j.pos, j.end = blockBytes, journalHalf
 	head := alignedBytes(blockBytes)
 	copy(head, journalHead(j.id))
 	_, err := j.f.WriteAt(head, 0)
@@ -203,6 +208,7 @@ func (j *journal) turn() {
 	} else {
 		j.pos, j.end = blockBytes, journalHalf
 	}
+	j.half, j.oldest = j.seq, j.half
 }
 
 // entryBytes is what a batch takes in the file.
@@ -219,6 +225,7 @@ func (j *journal) write(first uint64, offset int64, lines []byte) error {
 	}
 	b := append(j.buf[:0], j.id[:]...)
 	b = binary.BigEndian.AppendUint64(b, j.seq)
+	b = binary.BigEndian.AppendUint64(b, j.oldest)
 	b = binary.BigEndian.AppendUint64(b, first)
 	b = binary.BigEndian.AppendUint64(b, uint64(offset))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(lines)))
@@ -250,16 +257,17 @@ func alignedBytes(n int) []byte {
 
 // entry is a batch as it is found in a journal.
 type entry struct {
-	seq, first uint64
-	offset     int64
-	lines      []byte
+	seq, oldest, first uint64
+	offset             int64
+	lines              []byte
 }
 
 // contents are the entries of a journal for one segment, in the order in which they were
 // written.
 type contents struct {
 	entries []entry
-	// gaps: parts of it could not be read, or are not what was written.
+	// gaps: parts of it could not be read, or are not what was written. So it is, too, when
+	// the first write to a half was torn, which takes nothing along that is needed.
 	gaps bool
 }
 
@@ -311,10 +319,13 @@ func parseJournal(data []byte, first uint64) (c contents, err error) {
 		c.entries = append(c.entries, e)
 	}
 	slices.SortFunc(c.entries, func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
-	// What is written over is always the oldest, and what is torn the newest.
-	for i := 1; i < len(c.entries); i++ {
-		c.gaps = c.gaps || c.entries[i].seq != c.entries[i-1].seq+1
+	if len(c.entries) == 0 {
+		return c, nil
 	}
+	// What is older than the newest says is left over from when its half was written before.
+	newest := c.entries[len(c.entries)-1]
+	c.entries = slices.DeleteFunc(c.entries, func(e entry) bool { return e.seq < newest.oldest })
+	c.gaps = uint64(len(c.entries)) != newest.seq-newest.oldest+1
 	c.entries = slices.DeleteFunc(c.entries, func(e entry) bool { return e.first != first })
 	return c, nil
 }
@@ -324,15 +335,16 @@ func parseEntry(b []byte, id journalID) (e entry, ok bool) {
 		return e, false
 	}
 	e.seq = binary.BigEndian.Uint64(b[16:])
-	e.first = binary.BigEndian.Uint64(b[24:])
-	e.offset = int64(binary.BigEndian.Uint64(b[32:]))
-	size := binary.BigEndian.Uint32(b[40:])
-	sum := binary.BigEndian.Uint32(b[44:])
-	if e.offset < 0 || size > maxBatchBytes || int(size) > len(b)-entryHeadBytes {
+	e.oldest = binary.BigEndian.Uint64(b[24:])
+	e.first = binary.BigEndian.Uint64(b[32:])
+	e.offset = int64(binary.BigEndian.Uint64(b[40:]))
+	size := binary.BigEndian.Uint32(b[48:])
+	sum := binary.BigEndian.Uint32(b[52:])
+	if e.oldest > e.seq || e.offset < 0 || size > maxBatchBytes || int(size) > len(b)-entryHeadBytes {
 		return e, false
 	}
 	e.lines = b[entryHeadBytes:][:size]
-	return e, crc32.Update(crc32.Checksum(b[:44], castagnoli), castagnoli, e.lines) == sum
+	return e, crc32.Update(crc32.Checksum(b[:52], castagnoli), castagnoli, e.lines) == sum
 }
 
 // covered is how far the entries reach from an offset on without a hole.
