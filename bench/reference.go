@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The reference servers, as arguments of -serve. One with "-tls" behind its name serves
@@ -189,7 +191,7 @@ func (g *groupCommit) run(ctx context.Context) {
 		g.next = newGroup(spare)
 		g.mu.Unlock()
 		if _, now.err = g.f.Write(now.buf); now.err == nil {
-			now.err = syncData(g.f)
+			now.err = unix.Fdatasync(int(g.f.Fd()))
 		}
 		spare = now.buf
 		close(now.done)
