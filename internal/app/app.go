@@ -140,6 +140,7 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	if err := a.kms.Upgrade(ctx); err != nil {
 		return nil, fmt.Errorf("upgrade aliases of keys: %w", err)
 	}
+	a.secrets.Upgrade(ctx)
 	if err := a.openAudit(ctx); err != nil {
 		return nil, err
 	}
@@ -311,13 +312,16 @@ func (a *App) runRotation(ctx context.Context) error {
 	})
 }
 
+// accessTicks is after how many looks days of access are stored that are left to gather.
+const accessTicks = 10
+
 // tidy does what every node does for itself: it writes audit lines that could not be
 // written when they were due, or of which nobody knew whether they were, and stores
 // days of last access.
 func (a *App) tidy(ctx context.Context) error {
 	tick := time.NewTicker(engineInterval)
 	defer tick.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -330,8 +334,10 @@ func (a *App) tidy(ctx context.Context) error {
 			if a.gate(false) != nil {
 				continue
 			}
-			if err := a.secrets.FlushAccess(ctx); err != nil && ctx.Err() == nil {
-				a.log.Warn("days of last access are stored later", "error", err.Error())
+			if n%accessTicks == 0 || a.secrets.AccessDue() {
+				if err := a.secrets.FlushAccess(ctx); err != nil && ctx.Err() == nil {
+					a.log.Warn("days of last access are stored later", "error", err.Error())
+				}
 			}
 			if err := a.iam.FlushUses(ctx); err != nil && ctx.Err() == nil {
 				a.log.Warn("times of last use of credentials are stored later", "error", err.Error())

@@ -1,11 +1,14 @@
 package secrets
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,9 +23,8 @@ const (
 	maxSeen = 100_000
 	// knownSlots is how many reads are known at most to be collected or stored: 2 MB.
 	knownSlots = 1 << 18
-	// accessBatch is how many access records one transaction writes. Each is compared
-	// together with its secret.
-	accessBatch = store.MaxWrites / 2
+	// fewSeen is how many secrets may wait to be stored for them to be stored at once.
+	fewSeen = 256
 )
 
 // accessLog collects the days on which versions were read until they are stored.
@@ -82,7 +84,7 @@ func (s *Service) noteRead(v *store.Snap, sec *Secret, versionID string, day Day
 	if s.seen.known.has(fp) {
 		return
 	}
-	if stored, ok := s.access.Peek(v, accessKey(sec)); ok && stored.Versions[versionID] >= day {
+	if s.storedDays(v, sec).dayOf(versionID) >= day {
 		s.seen.known.add(fp)
 		return
 	}
@@ -201,11 +203,6 @@ func (a *LastAccess) clone() LastAccess {
 	return c
 }
 
-// dropMissing removes the versions that the secret no longer has.
-func (a *LastAccess) dropMissing(sec *Secret) {
-	maps.DeleteFunc(a.Versions, func(id string, _ Day) bool { return sec.version(id) == nil })
-}
-
 // lastDay is the day a secret was last read, with what this process has seen and not
 // stored; 0 when it never was.
 func (s *Service) lastDay(v *store.Snap, sec *Secret) Day {
@@ -218,39 +215,25 @@ const unknownDay Day = -1
 // lastDayAfter is lastDay where the stored day may be known.
 func (s *Service) lastDayAfter(v *store.Snap, sec *Secret, stored Day) Day {
 	if stored == unknownDay {
-		stored = 0
-		if a, ok := s.access.Peek(v, accessKey(sec)); ok {
-			stored = a.Day
-		}
+		stored = s.storedDays(v, sec).last()
 	}
 	return max(stored, s.seen.lastDay(sec.UID))
 }
 
-// accessDays is when the versions of a secret were last read, likewise. The map is
-// shared and must not be changed.
-func (s *Service) accessDays(v *store.Snap, sec *Secret) map[string]Day {
-	stored, ok := s.access.Peek(v, accessKey(sec))
-	seen, pending := s.seen.of(sec.UID)
-	switch {
-	case ok && pending:
-		return seen.merged(stored, sec).Versions
-	case ok:
-		return stored.Versions
-	}
-	return seen.Versions
+// accessDays is when a version of a secret was last read, likewise.
+func (s *Service) accessDays(v *store.Snap, sec *Secret) func(versionID string) Day {
+	stored := s.storedDays(v, sec)
+	seen, _ := s.seen.of(sec.UID)
+	return func(versionID string) Day { return max(stored.dayOf(versionID), seen.Versions[versionID]) }
 }
 
-// merged joins what was seen with what is stored, without versions that are gone.
-func (a *LastAccess) merged(stored *LastAccess, sec *Secret) LastAccess {
-	m := a.clone()
-	if stored != nil {
-		m.Day = max(m.Day, stored.Day)
-		for id, day := range stored.Versions {
-			m.Versions[id] = max(m.Versions[id], day)
-		}
-	}
-	m.dropMissing(sec)
-	return m
+// AccessDue reports whether it is time for FlushAccess, for those who ask often: while many
+// secrets are read for the first time of a day, they are left to gather, since those of a
+// page cost little more than one of them; but not until reads would be forgotten.
+func (s *Service) AccessDue() bool {
+	s.seen.mu.RLock()
+	defer s.seen.mu.RUnlock()
+	return len(s.seen.seen)-len(s.seen.settled) <= fewSeen || s.seen.versions >= maxSeen/2
 }
 
 // FlushAccess stores the days of access that this process has collected. Every node
@@ -258,40 +241,43 @@ func (a *LastAccess) merged(stored *LastAccess, sec *Secret) LastAccess {
 // What cannot be stored is kept for the next time. A crash forgets what was read
 // since the last flush.
 func (s *Service) FlushAccess(ctx context.Context) error {
-	for todo := s.seen.unstored(); len(todo) > 0; {
-		batch := todo[:min(len(todo), accessBatch)]
-		todo = todo[len(batch):]
-		gone, err := s.storeAccess(ctx, batch)
+	todo := s.seen.unstored()
+	slices.SortFunc(todo, func(a, b LastAccess) int {
+		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Region, b.Region), bytes.Compare(a.UID[:], b.UID[:]))
+	})
+	for len(todo) > 0 {
+		n, gone, err := s.storeAccess(ctx, todo)
 		if err != nil {
 			return fmt.Errorf("store days of last access: %w", err)
 		}
-		s.seen.settle(batch, gone)
+		s.seen.settle(todo[:n], gone)
+		todo = todo[n:]
 	}
-	return nil
+	// A node of an older version may have written such meanwhile.
+	return s.moveFormerAccess(ctx)
 }
 
-// storeAccess writes what is new in a batch, and names the secrets that have been
-// deleted since they were read.
-func (s *Service) storeAccess(ctx context.Context, batch []LastAccess) (gone map[UID]bool, err error) {
+// storeAccess writes what is new in the first n of what is to be stored, as many as fit a
+// transaction, and names those of them that have been deleted since they were read.
+func (s *Service) storeAccess(ctx context.Context, todo []LastAccess) (n int, gone map[UID]bool, err error) {
 	_, err = s.store.Update(ctx, func(tx *store.Tx) error {
-		gone = make(map[UID]bool)
-		for i := range batch {
-			a := &batch[i]
+		n, gone = 0, make(map[UID]bool)
+		w := s.pageWriter(tx)
+		for ; n < len(todo) && !w.full(); n++ {
+			a := &todo[n]
 			sec := s.byUID(tx.Snap, scopeOf(a.Account, a.Region), a.UID)
 			if sec == nil {
 				gone[a.UID] = true
 				continue
 			}
-			stored, _ := s.access.Get(tx.Snap, accessKey(sec))
-			m := a.merged(stored, sec)
-			if stored != nil && m.Day == stored.Day && maps.Equal(m.Versions, stored.Versions) {
-				continue
+			if w.join(sec, a) {
+				// Guarded, so that no days appear of a secret that is being deleted.
+				s.secrets.Guard(tx, secretKey(sec))
+				w.others++
 			}
-			// Guarded, so that no record appears under a secret that is being deleted.
-			s.secrets.Guard(tx, secretKey(sec))
-			s.access.Put(tx, accessKey(sec), &m)
 		}
+		w.end()
 		return nil
 	})
-	return gone, err
+	return n, gone, err
 }

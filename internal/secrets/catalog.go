@@ -116,25 +116,17 @@ func (c *catalog) secretChanged(rev int64, before, after *Secret) {
 	c.shelfLocked(sec.scope()).put(after, had, has, c.early[sec.UID])
 }
 
-// accessChanged is told by the store of every change of the days of last access. They are
-// stored in later transactions than their secret.
-func (c *catalog) accessChanged(rev int64, before, after *LastAccess) {
-	a := after
-	if a == nil {
-		a = before
-	}
+// accessChanged is told of every change of a day of last access. They are stored in later
+// transactions than their secret, and go with it.
+func (c *catalog) accessChanged(rev int64, scope string, uid UID, day Day) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.toldLocked(rev, a.UID) {
+	if !c.toldLocked(rev, uid) {
 		return
 	}
-	day := Day(0)
-	if after != nil {
-		day = after.Day
-	}
-	c.shelfLocked(scopeOf(a.Account, a.Region)).setDay(a.UID, day)
+	c.shelfLocked(scope).setDay(uid, day)
 	if c.filling {
-		c.early[a.UID] = day
+		c.early[uid] = day
 	}
 }
 
@@ -252,10 +244,7 @@ func (s *Service) fillFrom(v *store.Snap, goOn func() bool) bool {
 	var batch []filled
 	more, mentions := true, 0
 	s.secrets.Ascend(v, indexCreated, "", func(_ string, sec *Secret) bool {
-		f := filled{sec: sec, mentions: mentionsOf(sec)} // which takes a while, and nobody waits
-		if a, ok := s.access.Peek(v, accessKey(sec)); ok {
-			f.day = a.Day
-		}
+		f := filled{sec: sec, day: s.storedDays(v, sec).last(), mentions: mentionsOf(sec)} // which takes a while, and nobody waits
 		batch = append(batch, f)
 		if mentions += secretMentions + len(f.mentions); mentions >= fillBatch {
 			more = s.catalog.add(batch) && goOn()

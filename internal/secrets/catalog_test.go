@@ -538,7 +538,7 @@ func TestCatalogBesideWriters(t *testing.T) {
 				func(tx *store.Tx) { sh.svc.PutAccess(tx, come, 20_000) },
 				func(tx *store.Tx) { sh.svc.DeleteBare(tx, come) },
 			} {
-				if _, err := sh.st.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { fn(tx); return nil }); err != nil {
+				if _, err := sh.st.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { fn(tx); secrets.EndAccess(tx); return nil }); err != nil {
 					return err
 				}
 			}

@@ -32,14 +32,26 @@ func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem 
 		values += s.checkValues(ctx, v, sec, report)
 		return ctx.Err() == nil
 	})
-	s.access.Ascend(v, indexAccessed, "", func(_ string, a *LastAccess) bool {
-		if !known[a.UID] {
-			report(fmt.Sprintf("days of access of secret %s, which does not exist", a.UID))
+	err := s.access.Walk(ctx, v, func(p *AccessPage) error {
+		for _, problem := range checkPage(p, known) {
+			report(problem)
 		}
-		return true
+		return ctx.Err()
 	})
+	if err == nil {
+		err = s.formerAccess.Walk(ctx, v, func(a *LastAccess) error {
+			if !known[a.UID] {
+				report(errDaysOfNobody(a.UID))
+			}
+			return ctx.Err()
+		})
+	}
+	if err != nil {
+		report("check of days of access was interrupted: " + err.Error())
+		return
+	}
 	names := 0
-	err := s.names.Walk(ctx, v, func(n *SecretName) error {
+	err = s.names.Walk(ctx, v, func(n *SecretName) error {
 		names++
 		if !known[n.UID] {
 			report(fmt.Sprintf("name of secret %s, which does not exist", n.UID))
@@ -63,6 +75,26 @@ func (s *Service) Check(ctx context.Context, v *store.Snap, report func(problem 
 		report(fmt.Sprintf("%+d values compared with what versions have", -values))
 	}
 	s.checkRotations(ctx, v, report)
+}
+
+// checkPage looks at the days of some secrets.
+func checkPage(p *AccessPage, known map[UID]bool) (problems []string) {
+	if !p.Days.valid() {
+		return []string{fmt.Sprintf("days of access of page %04x are not in order", p.Page)}
+	}
+	for uid := range p.Days.secrets() {
+		if !known[uid] {
+			problems = append(problems, errDaysOfNobody(uid))
+		}
+		if pageOf(uid) != p.Page {
+			problems = append(problems, fmt.Sprintf("days of access of secret %s are in page %04x, where nobody looks for them", uid, p.Page))
+		}
+	}
+	return problems
+}
+
+func errDaysOfNobody(uid UID) string {
+	return fmt.Sprintf("days of access of secret %s, which does not exist", uid)
 }
 
 // nameLeadsTo says whether nobody else can create a secret of this one's name.

@@ -109,6 +109,16 @@ func TestCheckFinds(t *testing.T) {
 		{"value of nothing", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			_ = w.CopyValue(ctx, tx, sec, *token(1), *token(3))
 		}, []string{"+1 values"}, true},
+		{"days out of order", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+			w.Days(tx, sec, func(p *secrets.AccessPage) { p.Days = append(p.Days, p.Days...) })
+		}, []string{"are not in order"}, false},
+		{"days on another page", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+			w.Days(tx, sec, func(p *secrets.AccessPage) { p.Page++ })
+		}, []string{"where nobody looks for them"}, false},
+		{"former days of nobody", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+			sec.UID[15]++
+			w.AsFormerAccess(tx, sec, 20_000, nil)
+		}, []string{"days of access of secret"}, false},
 		{"secret gone", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 			w.DropSecret(tx, sec)
 		}, []string{"days of access", "name of secret", "+2 values"}, true},

@@ -88,17 +88,21 @@ func recoveryDays(asked *int64, force bool) (int64, error) {
 	return *asked, nil
 }
 
-// remove deletes a secret with all that hangs under it. The name is free from this
-// commit on; a namesake gets another uid, so nothing of this secret can reach it.
+// remove deletes a secret with all that belongs to it, at most one in a transaction. The
+// name is free from this commit on; a namesake gets another uid, so nothing of this secret
+// can reach it.
 func (s *Service) remove(tx *store.Tx, sec *Secret) {
 	s.secrets.Delete(tx, secretKey(sec))
 	if !sec.NameKeyed {
 		s.names.Delete(tx, nameRecordKey(sec.scope(), sec.Name))
 	}
 	s.payloads.DeleteChildren(tx, sec.scope(), sec.parent())
-	s.access.DeleteChildren(tx, sec.scope(), sec.parent())
+	s.formerAccess.DeleteChildren(tx, sec.scope(), sec.parent())
 	s.jobs.DeleteChildren(tx, sec.scope(), sec.parent())
 	s.histories.DeleteChildren(tx, sec.scope(), sec.parent())
+	days := s.pageWriter(tx)
+	days.forget(sec)
+	days.end()
 }
 
 func deleteOutput(sec *Secret, at Instant) *smapi.DeleteSecretOutput {

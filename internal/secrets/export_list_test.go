@@ -1,6 +1,8 @@
 package secrets
 
 import (
+	"sync"
+
 	"arca/internal/api/smapi"
 	"arca/internal/store"
 )
@@ -76,14 +78,27 @@ func (s *Service) PutBare(tx *store.Tx, sec *Secret) {
 func (s *Service) DeleteBare(tx *store.Tx, sec *Secret) {
 	s.secrets.Delete(tx, secretKey(sec))
 	s.names.Delete(tx, nameRecordKey(sec.scope(), sec.Name))
-	if _, ok := s.access.Get(tx.Snap, accessKey(sec)); ok {
-		s.access.Delete(tx, accessKey(sec))
-	}
+	s.daysOf(tx).forget(sec)
 }
 
-// PutAccess writes the day of last access of a secret.
+// PutAccess writes the day of last access of a secret, with EndAccess.
 func (s *Service) PutAccess(tx *store.Tx, sec *Secret, day Day) {
-	s.access.Put(tx, accessKey(sec), &LastAccess{UID: sec.UID, Account: sec.Account, Region: sec.Region, Day: day})
+	s.daysOf(tx).set(sec, func(DayRows) DayRows { return DayRows(nil).joined(sec, &LastAccess{Day: day}) })
+}
+
+// writers are those of transactions that are being made.
+var writers sync.Map
+
+func (s *Service) daysOf(tx *store.Tx) *pageWriter {
+	w, _ := writers.LoadOrStore(tx, s.pageWriter(tx))
+	return w.(*pageWriter)
+}
+
+// EndAccess writes what PutAccess and DeleteBare have changed in a transaction.
+func EndAccess(tx *store.Tx) {
+	if w, ok := writers.LoadAndDelete(tx); ok {
+		w.(*pageWriter).end()
+	}
 }
 
 // CatalogReady reports whether lists ask the catalogue.

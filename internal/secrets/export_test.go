@@ -108,9 +108,6 @@ func (w Writer) AsFormat4(ctx context.Context, tx *store.Tx, sec *Secret) error 
 		s.payloads.Put(tx, valueKey(former, ver.ID), &Payload{p.DataKey, p.Value, p.FormerDataKeys})
 		ver.Payload = Payload{}
 	}
-	if a, ok := s.access.Get(tx.Snap, accessKey(sec)); ok {
-		s.access.Put(tx, accessKey(former), a)
-	}
 	if j, ok := s.jobs.Get(tx.Snap, jobKey(sec)); ok {
 		s.jobs.Put(tx, jobKey(former), j)
 	}
@@ -118,10 +115,36 @@ func (w Writer) AsFormat4(ctx context.Context, tx *store.Tx, sec *Secret) error 
 		s.histories.Put(tx, historyKey(former), h)
 	}
 	s.remove(tx, sec)
+	at := pageKey(sec.scope(), pageOf(sec.UID))
+	if days, ok := s.access.Get(tx.Snap, at); ok {
+		s.access.Put(tx, at, days) // instead of what remove has done
+	}
 	w.Name(tx, sec, sec.Name, sec.UID)
 	s.secrets.Put(tx, secretKey(former), former)
 	return nil
 }
+
+// Days changes the page that has the days of a secret.
+func (w Writer) Days(tx *store.Tx, sec *Secret, change func(p *AccessPage)) {
+	at := pageKey(sec.scope(), pageOf(sec.UID))
+	stored, _ := w.s.access.Get(tx.Snap, at)
+	p := *stored
+	p.Days = slices.Clone(p.Days)
+	change(&p)
+	w.s.access.Put(tx, at, &p)
+}
+
+// AsFormerAccess writes the days of access of a secret as versions before pages did.
+func (w Writer) AsFormerAccess(tx *store.Tx, sec *Secret, day Day, versions map[string]Day) {
+	pages := w.s.pageWriter(tx)
+	pages.forget(sec)
+	pages.end()
+	w.s.secrets.Guard(tx, secretKey(sec))
+	w.s.formerAccess.Put(tx, formerAccessKey(sec), &LastAccess{UID: sec.UID, Account: sec.Account, Region: sec.Region, Day: day, Versions: versions})
+}
+
+// FormerAccess counts the records of versions before pages.
+func (s *Service) FormerAccess() int { return s.store.Stats().Records[formerAccess] }
 
 // CopyValue puts the value of one version in the place of another's; both are records of
 // their own.

@@ -32,9 +32,9 @@ func (s *Service) ListSecretVersionIds(ctx context.Context, c *call.Call, in *sm
 		}
 		versions, next := versionPage(sec, isTrue(in.IncludeDeprecated), after, pageSize(in.MaxResults, listPageSize))
 		out = &smapi.ListSecretVersionIdsOutput{ARN: new(sec.ARN()), Name: &sec.Name, Versions: make([]smapi.SecretVersionsListEntry, 0, len(versions))}
-		days := s.accessDays(v, sec)
+		day := s.accessDays(v, sec)
 		for _, ver := range versions {
-			out.Versions = append(out.Versions, versionEntry(ver, days[ver.ID]))
+			out.Versions = append(out.Versions, versionEntry(ver, day(ver.ID)))
 		}
 		out.NextToken, err = sealPageToken(s.store, question, next)
 		return err

@@ -166,11 +166,11 @@ func (s *Service) placeOf(v *store.Snap, o order, sec *Secret) (place, bool) {
 	case byChanged:
 		return place{at: sec.Changed, uid: sec.UID}, true
 	case byUnread, byRead:
-		access, read := s.access.Peek(v, accessKey(sec))
-		if read && o == byRead {
-			return place{at: Instant(access.Day), uid: sec.UID}, true
+		day := s.storedDays(v, sec).last()
+		if day > 0 && o == byRead {
+			return place{at: Instant(day), uid: sec.UID}, true
 		}
-		return place{at: sec.Created, uid: sec.UID}, read == (o == byRead)
+		return place{at: sec.Created, uid: sec.UID}, day > 0 == (o == byRead)
 	}
 	return place{at: sec.Created, uid: sec.UID}, true
 }
@@ -224,7 +224,7 @@ func (s *Service) walk(v *store.Snap, q *secretQuery, o order, after string, vis
 		walkIndex(s.secrets, v, indexChanged, base, "", after, q.descending, visit)
 	case byUnread:
 		walkIndex(s.secrets, v, indexCreated, base, "", after, q.descending, func(position string, sec *Secret) bool {
-			if _, read := s.access.Peek(v, accessKey(sec)); read {
+			if s.storedDays(v, sec).last() > 0 {
 				sec = nil
 			}
 			return visit(o.phase()+position, sec)

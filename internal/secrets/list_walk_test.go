@@ -35,7 +35,14 @@ func newShelf(t testing.TB) shelf {
 
 func (sh shelf) update(t testing.TB, fn func(tx *store.Tx)) {
 	t.Helper()
-	if _, err := sh.st.Update(context.Background(), func(tx *store.Tx) error { fn(tx); return nil }); err != nil {
+	if _, err := sh.st.Update(context.Background(), func(tx *store.Tx) error { fn(tx); secrets.EndAccess(tx); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (sh shelf) view(t testing.TB, fn func(v *store.Snap)) {
+	t.Helper()
+	if err := sh.st.View(context.Background(), func(v *store.Snap) error { fn(v); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }

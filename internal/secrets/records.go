@@ -203,8 +203,8 @@ type Payload struct {
 	FormerDataKeys [][]byte `cbor:"3,keyasint,omitempty"`
 }
 
-// LastAccess holds the days on which a secret and its versions were last read. It
-// is a record apart because it changes without the secret changing.
+// LastAccess holds the days on which a secret and its versions were last read: what is
+// not stored yet, and a record of versions before AccessPage.
 type LastAccess struct {
 	UID      UID            `cbor:"1,keyasint"`
 	Account  string         `cbor:"2,keyasint"`

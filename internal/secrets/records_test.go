@@ -45,7 +45,9 @@ func TestStoredForm(t *testing.T) {
 		{"value under two keys", &secrets.Payload{DataKey: []byte{1}, Value: []byte{2}, FormerDataKeys: [][]byte{{3}, {4}}}, new(secrets.Payload), "a3014101024102038241034104"},
 		{"name", &secrets.SecretName{UID: secrets.UID{1}}, new(secrets.SecretName), "a1015001000000000000000000000000000000"},
 		{"value", &secrets.Payload{DataKey: []byte{1}, Value: []byte{2}}, new(secrets.Payload), "a2014101024102"},
-		{"access", &secrets.LastAccess{UID: secrets.UID{1}, Account: "1", Region: "r", Day: 20_000, Versions: map[string]secrets.Day{"v": 20_000}},
+		{"page of days", &secrets.AccessPage{Account: "1", Region: "r", Page: 3, Days: secrets.DayRows{1, 2}},
+			new(secrets.AccessPage), "a401613102617203030442" + "0102"},
+		{"access of versions before pages", &secrets.LastAccess{UID: secrets.UID{1}, Account: "1", Region: "r", Day: 20_000, Versions: map[string]secrets.Day{"v": 20_000}},
 			new(secrets.LastAccess), "a501500100000000000000000000000000000002613103617204194e2005a16176194e20"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -93,14 +93,18 @@ type Service struct {
 	secrets  *store.Table[Secret]
 	names    *store.Table[SecretName]
 	payloads *store.Table[Payload]
-	access   *store.Table[LastAccess]
+	access   *store.Table[AccessPage]
 
 	function  FunctionCheck
 	jobs      *store.Table[RotationJob]
 	histories *store.Table[RotationHistory]
 
+	formerAccess *store.Table[LastAccess]
+
 	// seen holds the reads that are not in the access table yet.
 	seen *accessLog
+	// reads tells the survey what was read.
+	reads readFeed
 	// catalog tells lists what filters may find.
 	catalog catalog
 }
@@ -109,7 +113,9 @@ const (
 	secretFormat = 5 // 1 knew no former keys of a version, 2 no rotation, 3 no missed one, 4 no values
 	nameFormat   = 1
 	valueFormat  = 2 // 1 knew no former keys
-	accessFormat = 1
+	pageFormat   = 1
+
+	formerAccessFormat = 1
 
 	// inlineValueBytes is the size up to which sealed values live in the mirror, so that
 	// reading an ordinary secret, of up to 1 KiB, touches memory only, and up to which they
@@ -130,7 +136,7 @@ const (
 	indexPrune    = "prune"
 )
 
-// indexAccessed lists the access records of a scope by day.
+// indexAccessed lists the secrets of a scope that were read, by day.
 const indexAccessed = "accessed"
 
 // pruneAgeHours is the age below which an unlabelled version is never pruned.
@@ -182,16 +188,21 @@ func New(cfg Config) *Service {
 	s.payloads = store.NewTable(cfg.Store, store.TableSpec[Payload]{
 		Name: "secret-value", Format: valueFormat, Child: true, InlineLimit: inlineValueBytes, Packed: true,
 	})
-	s.access = store.NewTable(cfg.Store, store.TableSpec[LastAccess]{
-		Name: "secret-access", Format: accessFormat, Packed: true, Vanishes: true,
-		Quiet:   func(*LastAccess) bool { return true },
-		Changed: s.catalog.accessChanged,
-		Indexes: []store.Index[LastAccess]{
-			{Name: indexAccessed, Keys: func(r *LastAccess, emit func(string)) {
-				emit(timeKey(scopeOf(r.Account, r.Region), Instant(r.Day), r.UID))
+	s.access = store.NewTable(cfg.Store, store.TableSpec[AccessPage]{
+		Name: "secret-days", Format: pageFormat, Packed: true,
+		Quiet:    func(*AccessPage) bool { return true },
+		Changed:  s.accessChanged,
+		Reloaded: s.reads.reloaded,
+		Indexes: []store.Index[AccessPage]{
+			{Name: indexAccessed, Keys: func(r *AccessPage, emit func(string)) {
+				scope := scopeOf(r.Account, r.Region)
+				for uid, day := range r.Days.secrets() {
+					emit(timeKey(scope, Instant(day), uid))
+				}
 			}},
 		},
 	})
+	s.attachFormerAccess(cfg.Store)
 	return s
 }
 
@@ -204,8 +215,7 @@ func timeKey(scope string, t Instant, uid UID) string {
 	return scope + "\x00" + t.orderKey() + string(uid[:])
 }
 
-// secretKey is where the record of a secret lives, valueKey a version's value,
-// accessKey the access days.
+// secretKey is where the record of a secret lives, valueKey a version's value.
 func secretKey(sec *Secret) store.Key {
 	return store.Key{Scope: sec.scope(), Parent: sec.parent()}
 }
@@ -214,12 +224,6 @@ func nameRecordKey(scope, name string) store.Key { return store.Key{Scope: scope
 
 func valueKey(sec *Secret, versionID string) store.Key {
 	return store.Key{Scope: sec.scope(), Parent: sec.parent(), Child: versionID}
-}
-
-// accessKey has a third part so that one range delete takes the record along with
-// its secret, whether or not it exists by then.
-func accessKey(sec *Secret) store.Key {
-	return store.Key{Scope: sec.scope(), Parent: sec.parent(), Child: "days"}
 }
 
 // pruneDue says when the next surplus version of a secret may be pruned; false when

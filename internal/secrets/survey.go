@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"sync"
 	"time"
 
 	"arca/internal/kms"
@@ -14,13 +15,13 @@ import (
 type Survey struct {
 	secrets *Service
 	changed *store.Feed[Secret]
-	read    *store.Feed[LastAccess]
 }
 
 // NewSurvey begins to collect changes for Changed. A service has at most one survey; the
 // store need not be open yet.
 func NewSurvey(s *Service) *Survey {
-	return &Survey{secrets: s, changed: s.secrets.Follow(), read: s.access.Follow()}
+	s.reads.follow()
+	return &Survey{secrets: s, changed: s.secrets.Follow()}
 }
 
 // Walk visits secrets ordered by account, region and name, from a place on, while fn
@@ -46,13 +47,85 @@ func (y *Survey) Changed(v *store.Snap, limit int) (changed []*Secret, gone []UI
 		}
 		changed = append(changed, c.Record)
 	}
-	read, allRead := y.read.Take(v, max(0, limit-len(written)))
-	for _, c := range read {
-		if sec, ok := y.Secret(v, c.Record.Account, c.Record.Region, c.Record.UID); ok {
+	read, allRead := y.secrets.reads.take(v, max(0, limit-len(written)))
+	for _, r := range read {
+		if sec, ok := y.Secret(v, r.account, r.region, r.uid); ok {
 			changed = append(changed, sec)
 		}
 	}
 	return changed, gone, all || allRead
+}
+
+// maxReads bounds the memory of a readFeed: about 8 MB.
+const maxReads = 1 << 16
+
+// readFeed collects which secrets have another day of last access than before, as a
+// store.Feed does for records: a page has the days of many.
+type readFeed struct {
+	mu       sync.Mutex
+	followed bool           // guarded by mu; somebody takes from it
+	changed  map[UID]readOf // guarded by mu
+	all      int64          // guarded by mu; not 0: any may have been read up to this revision
+}
+
+// readOf is a secret that was read.
+type readOf struct {
+	uid             UID
+	account, region string
+	rev             int64 // of the last change
+}
+
+func (f *readFeed) follow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.followed, f.changed = true, make(map[UID]readOf)
+}
+
+// note is told of a change.
+func (f *readFeed) note(r readOf) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.followed {
+		return
+	}
+	if _, known := f.changed[r.uid]; !known && len(f.changed) >= maxReads {
+		clear(f.changed)
+		f.all = r.rev
+		return
+	}
+	f.changed[r.uid] = r
+}
+
+// reloaded is told by the store when it has read everything anew.
+func (f *readFeed) reloaded(rev int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.changed)
+	f.all = rev
+}
+
+// take hands over what was read up to the snapshot, at most limit of it. all says that any
+// secret may have been read; then what take returns from then on counts from the snapshot.
+func (f *readFeed) take(v *store.Snap, limit int) (read []readOf, all bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all != 0 && f.all > v.Revision() {
+		return nil, false // the snapshot does not show it yet
+	}
+	all, f.all = f.all != 0, 0
+	for uid, r := range f.changed {
+		switch {
+		case r.rev > v.Revision():
+			continue
+		case all:
+		case len(read) == limit:
+			return read, false
+		default:
+			read = append(read, r)
+		}
+		delete(f.changed, uid)
+	}
+	return read, all
 }
 
 // Secret finds a secret by its identity.

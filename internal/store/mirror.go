@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -240,26 +241,32 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	// replaces the item that stands there, for items are ordered by index key and record
 	// key; only those that are no longer wanted are deleted.
 	var few [8]indexKey
-	gone := few[:0]
-	if existed {
-		t.eachIndexKey(was, func(i int, key string) { gone = append(gone, indexKey{i, key}) })
-	} else {
-		t.count(e.key(), 1)
-	}
+	wanted := few[:0]
 	t.eachIndexKey(is, func(i int, key string) {
 		w.indexes[i].set(indexItem{key, e})
-		// An index may list a record several times under one key.
-		gone = slices.DeleteFunc(gone, func(k indexKey) bool { return k == indexKey{i, key} })
+		wanted = append(wanted, indexKey{i, key})
 	})
-	for _, k := range gone {
-		w.indexes[k.index].remove(indexPivot{k.key, old.key()})
+	if !existed {
+		t.count(e.key(), 1)
+		return
 	}
+	// A record may have very many keys.
+	slices.SortFunc(wanted, indexKey.compare)
+	t.eachIndexKey(was, func(i int, key string) {
+		if _, ok := slices.BinarySearchFunc(wanted, indexKey{i, key}, indexKey.compare); !ok {
+			w.indexes[i].remove(indexPivot{key, old.key()})
+		}
+	})
 }
 
 // indexKey is an ordering key in one of a table's indexes.
 type indexKey struct {
 	index int
 	key   string
+}
+
+func (k indexKey) compare(o indexKey) int {
+	return cmp.Or(cmp.Compare(k.index, o.index), strings.Compare(k.key, o.key))
 }
 
 func (m *mirror) removeLocked(t *table, e *entry, rev int64) {

@@ -1,0 +1,107 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+
+	"arca/internal/store"
+)
+
+// Versions before pages kept the days of each secret in a record of its own, which hung
+// under the secret. They are moved into pages by whoever finds some.
+
+// formerAccess is the table of those records.
+const formerAccess = "secret-access"
+
+// indexPages lists former records by page.
+const indexPages = "page"
+
+// attachFormerAccess attaches the table of the former records.
+func (s *Service) attachFormerAccess(st *store.Store) {
+	s.formerAccess = store.NewTable(st, store.TableSpec[LastAccess]{
+		Name: formerAccess, Format: formerAccessFormat, Packed: true, Vanishes: true,
+		Quiet: func(*LastAccess) bool { return true },
+		Indexes: []store.Index[LastAccess]{
+			{Name: indexPages, Keys: func(r *LastAccess, emit func(string)) {
+				emit(scopeOf(r.Account, r.Region) + "\x00" + string(r.UID[:]))
+			}},
+		},
+	})
+}
+
+// formerAccessKey is where a former record is.
+func formerAccessKey(sec *Secret) store.Key {
+	return store.Key{Scope: sec.scope(), Parent: sec.parent(), Child: "days"}
+}
+
+// Upgrade moves what older versions have stored to where this one looks for it, at a start
+// before anybody is served. What cannot be written now, on a disk that is full, is moved
+// later: until then, those days are unknown.
+func (s *Service) Upgrade(ctx context.Context) {
+	if err := s.moveFormerAccess(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("days of last access that an older version has stored are moved later", "error", err.Error())
+	}
+}
+
+// moveProgress is after how many records somebody who waits is told how far it is.
+const moveProgress = 50_000
+
+// moveFormerAccess moves all former records into pages. A crash leaves some of them.
+func (s *Service) moveFormerAccess(ctx context.Context) error {
+	all := s.store.Stats().Records[formerAccess]
+	if all == 0 {
+		return nil
+	}
+	moved, told := 0, 0
+	for from := ""; ; {
+		n, next, err := s.moveSomeAccess(ctx, from)
+		if err != nil {
+			return fmt.Errorf("move days of last access into pages: %w", err)
+		}
+		if n == 0 {
+			break
+		}
+		from = next
+		if moved += n; moved-told >= moveProgress {
+			told = moved
+			s.log.Info("days of last access are moved to their new place, once after an upgrade", "moved", moved, "of", all)
+		}
+	}
+	s.log.Info("days of last access were moved to their new place", "secrets", moved)
+	return nil
+}
+
+// moveSomeAccess moves as many former records as fit a transaction, from a key of indexPages
+// on, and returns how many and where the next ones begin. A record is compared as it is
+// deleted, and goes with its secret, so no days are moved to a page of a secret that is
+// being deleted.
+func (s *Service) moveSomeAccess(ctx context.Context, from string) (n int, next string, err error) {
+	_, err = s.store.Update(ctx, func(tx *store.Tx) error {
+		n, next = 0, from
+		w := s.pageWriter(tx)
+		s.formerAccess.Ascend(tx.Snap, indexPages, from, func(key string, a *LastAccess) bool {
+			if w.full() {
+				return false
+			}
+			n, next = n+1, key+"\x00"
+			scope := scopeOf(a.Account, a.Region)
+			if sec := s.byUID(tx.Snap, scope, a.UID); sec != nil {
+				w.join(sec, a)
+				s.formerAccess.Delete(tx, formerAccessKey(sec))
+				w.others++
+				return true
+			}
+			for _, parent := range []string{a.UID.name(), a.UID.String()} {
+				at := store.Key{Scope: scope, Parent: parent, Child: "days"}
+				if left, ok := s.formerAccess.Get(tx.Snap, at); ok && left.UID == a.UID {
+					s.formerAccess.Delete(tx, at)
+					w.others++
+				}
+			}
+			return true
+		})
+		w.end()
+		return nil
+	})
+	return n, next, err
+}
