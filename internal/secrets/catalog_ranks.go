@@ -14,6 +14,7 @@ import (
 // noted, for lists to consider apart, and from time to time it is made anew.
 type ranking struct {
 	sorted []uint32 // fixed
+	places []uint32 // fixed; by number, its place among the sorted plus one, 0 if it has none
 	heads  []place  // fixed; where every headEvery-th of the sorted numbers stood
 
 	moved  numberSet   // guarded by the catalogue's mu; not where they were sorted in, if anywhere
@@ -159,8 +160,14 @@ func (c *catalog) sortedBy(sh *shelf, k rank) []ranked {
 // endRank puts a ranking to use.
 func (c *catalog) endRank(sh *shelf, k rank, coming *ranking, all []ranked) {
 	coming.sorted = make([]uint32, len(all))
+	length := uint32(0)
+	for i := range all {
+		length = max(length, all[i].n+1)
+	}
+	coming.places = make([]uint32, length)
 	for i := range all {
 		coming.sorted[i] = all[i].n
+		coming.places[all[i].n] = uint32(i + 1)
 		if i%headEvery == 0 {
 			coming.heads = append(coming.heads, all[i].place)
 		}

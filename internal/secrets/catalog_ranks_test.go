@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -19,12 +20,13 @@ func TestRankingsAgreeWithWalk(t *testing.T) {
 	sh := newShelf(t)
 	var all []*secrets.Secret
 	next := 0
+	stages := []string{"production", "staging", "production", "staging", "production", "staging", "production", "pilot"}
 	draw := func(rt *rapid.T) *secrets.Secret {
 		sec := bareSecret(next, fmt.Sprintf("%s/%02d/%d", rapid.SampledFrom([]string{"a", "b/x", "b/y", "c"}).Draw(rt, "name"), rapid.IntRange(0, 99).Draw(rt, "number"), next))
 		next++
 		sec.Created = secrets.Instant(1000 + rapid.IntRange(0, 99).Draw(rt, "created"))
 		sec.Changed = secrets.Instant(1000 + rapid.IntRange(0, 99).Draw(rt, "changed"))
-		sec.Tags = []secrets.Tag{{Key: "stage", Value: rapid.SampledFrom([]string{"production", "staging"}).Draw(rt, "stage")}}
+		sec.Tags = []secrets.Tag{{Key: "stage", Value: rapid.SampledFrom(stages).Draw(rt, "stage")}}
 		return sec
 	}
 	change := func(rt *rapid.T) {
@@ -80,6 +82,8 @@ func TestRankingsAgreeWithWalk(t *testing.T) {
 				{filterOf("name", "b/x", "c")},
 				{filterOf("name", "!b/x"), filterOf("tag-value", "staging")},
 				{filterOf("tag-value", "staging")},
+				{filterOf("tag-value", "pilot")},
+				{filterOf("all", "pilot"), filterOf("name", "a", "b", "c")},
 				{filterOf("all", "stag")},
 				{filterOf("all", "produce")},
 				{filterOf("all", "production 1"), filterOf("name", "a", "b")},
@@ -138,6 +142,99 @@ func rankedShelf(t *testing.T, kept int) (sh shelf, all []*secrets.Secret) {
 	sh.add(t, all...)
 	sh.fill(t)
 	return sh, all
+}
+
+// Candidates that stand far away in an order, where they stand the other way round than they
+// were created, are found by their places in it; and those that have moved since, by where
+// they are.
+func TestFarCandidates(t *testing.T) {
+	sh := newShelf(t)
+	const count, kept = 1600, 250
+	var all, late []*secrets.Secret
+	for n := range count {
+		sec := bareSecret(n, fmt.Sprintf("s/%04d", n))
+		sec.Created, sec.Changed = secrets.Instant(1+n), secrets.Instant(1+10*n)
+		if n >= count-kept {
+			sec.Name, sec.Changed = fmt.Sprintf("t/%04d", count-n), secrets.Instant(20*count-10*n)
+			sec.Tags = []secrets.Tag{{Key: "late"}}
+			late = append(late, sec)
+		}
+		all = append(all, sec)
+	}
+	sh.add(t, all...)
+	for some := range slices.Chunk(all, 30) {
+		sh.update(t, func(tx *store.Tx) {
+			for _, sec := range some {
+				sh.svc.PutAccess(tx, sec, secrets.Day(sec.Changed))
+			}
+		})
+	}
+	sh.fill(t)
+	sh.update(t, func(tx *store.Tx) {
+		for i, at := range []int{3, 20, 100} {
+			changed := *late[at]
+			changed.Changed = late[200+i].Changed + 1
+			sh.svc.PutRecord(tx, &changed)
+			sh.svc.PutAccess(tx, &changed, secrets.Day(changed.Changed))
+			late[at] = &changed
+		}
+	})
+	for sortBy, order := range map[string]func(sec *secrets.Secret) secrets.Instant{
+		"name":               func(sec *secrets.Secret) secrets.Instant { return -sec.Created },
+		"created-date":       func(sec *secrets.Secret) secrets.Instant { return sec.Created },
+		"last-changed-date":  func(sec *secrets.Secret) secrets.Instant { return sec.Changed },
+		"last-accessed-date": func(sec *secrets.Secret) secrets.Instant { return sec.Changed },
+	} {
+		for _, descending := range []bool{false, true} {
+			slices.SortFunc(late, func(a, b *secrets.Secret) int { return cmp.Compare(order(a), order(b)) })
+			if descending {
+				slices.Reverse(late)
+			}
+			for _, limit := range []int{1, 7, 100} {
+				q := secrets.Query{Scope: shelfScope, SortBy: sortBy, Descending: descending, Few: 1, Filters: []smapi.Filter{filterOf("tag-key", "late")}}
+				names, sizes := sh.pages(t, q, limit, func() {})
+				if len(sizes) != (kept+limit-1)/limit {
+					t.Errorf("by %s, descending %v: %d pages of %d", sortBy, descending, len(sizes), limit)
+				}
+				for i, sec := range late {
+					if i >= len(names) || names[i] != sec.Name {
+						t.Fatalf("by %s, descending %v, pages of %d: %d. of %d is not %s", sortBy, descending, limit, i, len(names), sec.Name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// More candidates than are looked up at a time turn out not to be there in the snapshot:
+// those behind them are met once.
+func TestFarCandidatesOfLater(t *testing.T) {
+	sh := newShelf(t)
+	const count, kept, later = 1600, 250, 65
+	var all []*secrets.Secret
+	for n := range count {
+		sec := bareSecret(n, fmt.Sprintf("s/%04d", n))
+		if n >= count-kept {
+			sec.Tags = []secrets.Tag{{Key: "late"}}
+		}
+		all = append(all, sec)
+	}
+	sh.add(t, all...)
+	sh.fill(t)
+	sh.view(t, func(v *store.Snap) {
+		sh.update(t, func(tx *store.Tx) {
+			for _, sec := range all[count-kept-later : count-kept] {
+				changed := *sec
+				changed.Tags = []secrets.Tag{{Key: "late"}}
+				sh.svc.PutRecord(tx, &changed)
+			}
+		})
+		q := secrets.Query{Scope: shelfScope, SortBy: "name", Few: 1, Filters: []smapi.Filter{filterOf("tag-key", "late")}}
+		page, _, err := sh.svc.Page(v, q, "", 2)
+		if err != nil || len(page) != 2 || page[0].Name != all[count-kept].Name || page[1].Name != all[count-kept+1].Name {
+			t.Errorf("the first two are %v, %v", page, err)
+		}
+	})
 }
 
 // Where more secrets have come since the order was sorted than are fetched at a time, none

@@ -73,6 +73,7 @@ func BenchmarkPage(b *testing.B) {
 			{"prefix 10%/created", "created-date", []smapi.Filter{filterOf("name", "team-1")}},
 			{"tag 1%/created", "created-date", []smapi.Filter{filterOf("tag-value", "team-17")}},
 			{"tag 1%/name", "name", []smapi.Filter{filterOf("tag-value", "team-17")}},
+			{"tag 1% at the end/name", "name", []smapi.Filter{filterOf("tag-value", "team-97")}},
 			{"tag 1%/accessed", "last-accessed-date", []smapi.Filter{filterOf("tag-value", "team-17")}},
 			{"tag 33%/changed", "last-changed-date", []smapi.Filter{filterOf("tag-value", "staging")}},
 			{"tag 1%/changed", "last-changed-date", []smapi.Filter{filterOf("tag-value", "team-17")}},

@@ -10,6 +10,9 @@ const (
 	scanBatch = 512
 	// stepsPerWork is how many numbers are passed for one piece of work.
 	stepsPerWork = 4
+	// stepsPerLookup is how many are passed in the time in which one candidate's place is
+	// looked up.
+	stepsPerLookup = 4
 )
 
 // candidate is a secret that the catalogue has at a place.
@@ -62,11 +65,15 @@ func (c *candidates) scan(start *place, limit int) (f firsts, ok bool) {
 	for steps := 0; ; steps = 0 {
 		size := min(scanBatch, limit+headEvery)
 		batch = batch[:0]
-		for ; at != end && len(batch) < size; at += step {
+		for patience := c.count * stepsPerLookup; at != end && len(batch) < size && steps < patience; at += step {
 			steps++
 			if n := sorted[at]; c.set.has(n) && !c.moved.has(n) {
 				batch = append(batch, n)
 			}
+		}
+		if at != end && len(batch) < size {
+			batch, at = c.lookUp(batch, at, step, end, size)
+			steps += c.count * stepsPerLookup
 		}
 		c.work += steps / stepsPerWork
 		c.s.catalog.mu.RLock()
@@ -97,6 +104,38 @@ func (c *candidates) scan(start *place, limit int) (f firsts, ok bool) {
 			return f, known
 		}
 	}
+}
+
+// lookUp adds to a batch, up to a size, the candidates that passing over the order would
+// meet from a place in it on, by looking each candidate's place up: less work where they are
+// few and stand far away. It returns where to go on.
+func (c *candidates) lookUp(batch []uint32, at, step, end, size int) ([]uint32, int) {
+	size -= len(batch)
+	var ahead []int // how far away some stand, the nearest among them
+	most := max(at-end, end-at)
+	c.set.each(func(n uint32) {
+		if int(n) >= len(c.ranking.places) || c.moved.has(n) {
+			return
+		}
+		away := (int(c.ranking.places[n]) - 1 - at) * step
+		if c.ranking.places[n] == 0 || away < 0 || away >= most {
+			return
+		}
+		if ahead = append(ahead, away); len(ahead) == 2*size {
+			slices.Sort(ahead)
+			ahead = ahead[:size]
+			most = ahead[size-1]
+		}
+	})
+	slices.Sort(ahead)
+	ahead = ahead[:min(size, len(ahead))]
+	for _, away := range ahead {
+		batch = append(batch, c.ranking.sorted[at+away*step])
+	}
+	if len(ahead) < size {
+		return batch, end
+	}
+	return batch, at + (ahead[size-1]+1)*step
 }
 
 // pick sorts the candidates of a set that stand between two places, or at the second one.
