@@ -94,7 +94,7 @@ func writeFrames(ctx context.Context, path string, src *os.File, info os.FileInf
 		return err
 	}
 	defer func() { err = errors.Join(err, enc.Close()) }()
-	w, err := seekable.NewWriter(out, enc)
+	w, err := seekable.NewWriter(out, &oneByOne{enc: enc})
 	if err != nil {
 		return err
 	}
@@ -122,6 +122,29 @@ func writeFrames(ctx context.Context, path string, src *os.File, info os.FileInf
 	return os.Chtimes(path, info.ModTime(), info.ModTime())
 }
 
+// oneByOne compresses or decompresses one frame at a time, each into the memory of the one
+// before: a server that writes much log would else allocate as much again for the frames.
+type oneByOne struct {
+	enc *zstd.Encoder
+	dec *zstd.Decoder
+	buf []byte
+}
+
+// EncodeAll implements seekable.ZSTDEncoder.
+func (o *oneByOne) EncodeAll(src, _ []byte) []byte {
+	o.buf = o.enc.EncodeAll(src, o.buf[:0])
+	return o.buf
+}
+
+// DecodeAll implements seekable.ZSTDDecoder.
+func (o *oneByOne) DecodeAll(src, _ []byte) ([]byte, error) {
+	out, err := o.dec.DecodeAll(src, o.buf[:0])
+	if err == nil {
+		o.buf = out
+	}
+	return out, err
+}
+
 // rest waits as much longer as the work took as leaves it its share of the time.
 func rest(ctx context.Context, worked time.Duration) error {
 	t := time.NewTimer(min(worked*(compressShare-1), time.Second))
@@ -137,7 +160,7 @@ func rest(ctx context.Context, worked time.Duration) error {
 // sameBytes returns nil when the compressed file holds exactly the first size bytes
 // of src.
 func sameBytes(ctx context.Context, path string, src *os.File, size int64) error {
-	r, err := openSegment(path, true)
+	r, err := openToCompare(path)
 	if err != nil {
 		return err
 	}

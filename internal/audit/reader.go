@@ -210,6 +210,15 @@ func (s Segment) Open() (*SegmentReader, error) {
 }
 
 func openSegment(path string, compressed bool) (*SegmentReader, error) {
+	return openWith(path, compressed, func(d *zstd.Decoder) seekable.ZSTDDecoder { return d })
+}
+
+// openToCompare opens a compressed segment for somebody who reads it once, frame by frame.
+func openToCompare(path string) (*SegmentReader, error) {
+	return openWith(path, true, func(d *zstd.Decoder) seekable.ZSTDDecoder { return &oneByOne{dec: d} })
+}
+
+func openWith(path string, compressed bool, decoder func(*zstd.Decoder) seekable.ZSTDDecoder) (*SegmentReader, error) {
 	// Without O_NONBLOCK, opening a pipe that somebody put there would hang.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -222,7 +231,7 @@ func openSegment(path string, compressed bool) (*SegmentReader, error) {
 	case !info.Mode().IsRegular():
 		err = fmt.Errorf("audit segment %s is not a regular file", filepath.Base(path))
 	case compressed:
-		if err = r.openFrames(info.Size()); err != nil {
+		if err = r.openFrames(info.Size(), decoder); err != nil {
 			err = fmt.Errorf("open audit segment %s: %w", filepath.Base(path), err)
 		}
 	default:
@@ -237,14 +246,14 @@ func openSegment(path string, compressed bool) (*SegmentReader, error) {
 // openFrames reads the seek table of a compressed segment. The table must account
 // for every byte of the file, so that a tool that decompresses the file as a stream
 // sees exactly the lines that we do.
-func (r *SegmentReader) openFrames(stored int64) error {
+func (r *SegmentReader) openFrames(stored int64, decoder func(*zstd.Decoder) seekable.ZSTDDecoder) error {
 	var err error
 	r.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxFrameBytes))
 	if err != nil {
 		return err
 	}
 	in := frameFile{r.f, stored}
-	r.frames, err = seekable.NewReader(nil, r.zstd, seekable.WithReaderEnvironment(in))
+	r.frames, err = seekable.NewReader(nil, decoder(r.zstd), seekable.WithReaderEnvironment(in))
 	if err != nil {
 		return err
 	}
