@@ -21,8 +21,9 @@ const (
 	// when they all are of different secrets. Beyond it a read may be forgotten: a date of
 	// the last access may come late, a read may not fail.
 	maxSeen = 100_000
-	// knownSlots is how many reads are known at most to be collected or stored: 2 MB.
-	knownSlots = 1 << 18
+	// knownSlots is how many reads are known at most to be collected or stored: 8 MB, which
+	// are not used before there are as many reads of a day.
+	knownSlots = 1 << 20
 	// fewSeen is how many secrets may wait to be stored for them to be stored at once.
 	fewSeen = 256
 )
