@@ -140,7 +140,9 @@ func open(ctx context.Context, cfg Config, m mode, log *slog.Logger) (_ *App, er
 	if err := a.kms.Upgrade(ctx); err != nil {
 		return nil, fmt.Errorf("upgrade aliases of keys: %w", err)
 	}
-	a.secrets.Upgrade(ctx)
+	if a.gate(false) == nil {
+		a.secrets.Upgrade(ctx)
+	} // else what can be is moved while it serves
 	if err := a.openAudit(ctx); err != nil {
 		return nil, err
 	}
@@ -334,6 +336,9 @@ func (a *App) tidy(ctx context.Context) error {
 			if a.gate(false) != nil {
 				continue
 			}
+			if err := a.secrets.UpgradeSome(ctx); err != nil && ctx.Err() == nil {
+				a.log.Warn("days of last access that an older version has stored are moved later", "error", err.Error())
+			}
 			if n%accessTicks == 0 || a.secrets.AccessDue() {
 				if err := a.secrets.FlushAccess(ctx); err != nil && ctx.Err() == nil {
 					a.log.Warn("days of last access are stored later", "error", err.Error())
@@ -400,7 +405,7 @@ func (a *App) Run(ctx context.Context) error {
 	return errors.Join(err, a.Close())
 }
 
-// lastFlushTimeout bounds what a stop spends on what a crash may lose.
+// lastFlushTimeout bounds what a stop spends on each kind of what a crash may lose.
 const lastFlushTimeout = 5 * time.Second
 
 // lastFlush stores the days of last access that the last requests left.
@@ -413,7 +418,9 @@ func (a *App) lastFlush() {
 	if err := a.secrets.FlushAccess(ctx); err != nil {
 		a.log.Warn("days of last access since the last flush are lost", "error", err.Error())
 	}
-	if err := a.iam.FlushUses(ctx); err != nil {
+	usesCtx, cancelUses := context.WithTimeout(context.Background(), lastFlushTimeout)
+	defer cancelUses()
+	if err := a.iam.FlushUses(usesCtx); err != nil {
 		a.log.Warn("times of last use of credentials since the last flush are lost", "error", err.Error())
 	}
 }

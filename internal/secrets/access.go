@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"maps"
@@ -21,11 +22,13 @@ const (
 	// when they all are of different secrets. Beyond it a read may be forgotten: a date of
 	// the last access may come late, a read may not fail.
 	maxSeen = 100_000
-	// knownSlots is how many reads are known at most to be collected or stored: 8 MB, which
-	// are not used before there are as many reads of a day.
+	// knownSlots is how many reads are known at most to be collected or stored: 8 MB, of
+	// which those pages are touched that reads fall on.
 	knownSlots = 1 << 20
-	// fewSeen is how many secrets may wait to be stored for them to be stored at once.
-	fewSeen = 256
+	// fewSeen is how many secrets may wait to be stored for them to be stored at once, and
+	// manySeen how many versions: a stop should have them stored within seconds.
+	fewSeen  = 256
+	manySeen = maxSeen / 4
 )
 
 // accessLog collects the days on which versions were read until they are stored.
@@ -230,11 +233,12 @@ func (s *Service) accessDays(v *store.Snap, sec *Secret) func(versionID string) 
 
 // AccessDue reports whether it is time for FlushAccess, for those who ask often: while many
 // secrets are read for the first time of a day, they are left to gather, since those of a
-// page cost little more than one of them; but not until reads would be forgotten.
+// page cost little more than one of them; but not very many, which a stop would have to
+// store.
 func (s *Service) AccessDue() bool {
 	s.seen.mu.RLock()
 	defer s.seen.mu.RUnlock()
-	return len(s.seen.seen)-len(s.seen.settled) <= fewSeen || s.seen.versions >= maxSeen/2
+	return len(s.seen.seen)-len(s.seen.settled) <= fewSeen || s.seen.versions >= manySeen
 }
 
 // FlushAccess stores the days of access that this process has collected. Every node
@@ -246,16 +250,51 @@ func (s *Service) FlushAccess(ctx context.Context) error {
 	slices.SortFunc(todo, func(a, b LastAccess) int {
 		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Region, b.Region), bytes.Compare(a.UID[:], b.UID[:]))
 	})
+	var problems []error
 	for len(todo) > 0 {
 		n, gone, err := s.storeAccess(ctx, todo)
-		if err != nil {
-			return fmt.Errorf("store days of last access: %w", err)
+		switch {
+		case err == nil:
+			s.seen.settle(todo[:n], gone)
+			todo = todo[n:]
+		case n == 0, !errors.Is(err, store.ErrConflict):
+			return fmt.Errorf("store days of last access: %w", errors.Join(append(problems, err)...))
+		case samePage(&todo[0], &todo[n-1]):
+			// A page that cannot be written, as one that somebody has damaged, must not keep
+			// the others from it.
+			problems = append(problems, err)
+			todo = todo[n:]
+		default:
+			problems = append(problems, s.storePages(ctx, todo[:n]))
+			todo = todo[n:]
 		}
-		s.seen.settle(todo[:n], gone)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("store some days of last access: %w", err)
+	}
+	return nil
+}
+
+// storePages stores what could not be stored together, page by page.
+func (s *Service) storePages(ctx context.Context, todo []LastAccess) error {
+	var problems []error
+	for len(todo) > 0 {
+		n := 1
+		for n < len(todo) && samePage(&todo[0], &todo[n]) {
+			n++
+		}
+		if done, gone, err := s.storeAccess(ctx, todo[:n]); err == nil {
+			s.seen.settle(todo[:done], gone)
+		} else {
+			problems = append(problems, err)
+		}
 		todo = todo[n:]
 	}
-	// A node of an older version may have written such meanwhile.
-	return s.moveFormerAccess(ctx)
+	return errors.Join(problems...)
+}
+
+func samePage(a, b *LastAccess) bool {
+	return a.Account == b.Account && a.Region == b.Region && pageOf(a.UID) == pageOf(b.UID)
 }
 
 // storeAccess writes what is new in the first n of what is to be stored, as many as fit a

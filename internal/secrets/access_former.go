@@ -3,6 +3,8 @@ package secrets
 import (
 	"context"
 	"fmt"
+	"math"
+	"strings"
 
 	"arca/internal/store"
 )
@@ -38,22 +40,29 @@ func formerAccessKey(sec *Secret) store.Key {
 // before anybody is served. What cannot be written now, on a disk that is full, is moved
 // later: until then, those days are unknown.
 func (s *Service) Upgrade(ctx context.Context) {
-	if err := s.moveFormerAccess(ctx); err != nil && ctx.Err() == nil {
+	if err := s.moveFormerAccess(ctx, math.MaxInt); err != nil && ctx.Err() == nil {
 		s.log.Warn("days of last access that an older version has stored are moved later", "error", err.Error())
 	}
 }
 
+// movesAtOnce is how many transactions UpgradeSome makes: some tenths of a second.
+const movesAtOnce = 50
+
+// UpgradeSome does a bounded part of what Upgrade has left.
+func (s *Service) UpgradeSome(ctx context.Context) error { return s.moveFormerAccess(ctx, movesAtOnce) }
+
 // moveProgress is after how many records somebody who waits is told how far it is.
 const moveProgress = 50_000
 
-// moveFormerAccess moves all former records into pages. A crash leaves some of them.
-func (s *Service) moveFormerAccess(ctx context.Context) error {
+// moveFormerAccess moves former records into pages, in so many transactions at most. A
+// crash leaves some of them.
+func (s *Service) moveFormerAccess(ctx context.Context, most int) error {
 	all := s.store.Stats().Records[formerAccess]
 	if all == 0 {
 		return nil
 	}
 	moved, told := 0, 0
-	for from := ""; ; {
+	for from := ""; most > 0; most-- {
 		n, next, err := s.moveSomeAccess(ctx, from)
 		if err != nil {
 			return fmt.Errorf("move days of last access into pages: %w", err)
@@ -68,6 +77,45 @@ func (s *Service) moveFormerAccess(ctx context.Context) error {
 		}
 	}
 	s.log.Info("days of last access were moved to their new place", "secrets", moved)
+	// An older version that has stored some has also deleted secrets, without their pages.
+	return s.dropLeftDays(ctx)
+}
+
+// dropLeftDays removes the days of secrets that are gone. A uid never comes back, so
+// comparing the page is enough.
+func (s *Service) dropLeftDays(ctx context.Context) error {
+	var left []LastAccess
+	err := s.store.View(ctx, func(v *store.Snap) error {
+		left = nil
+		return s.access.Walk(ctx, v, func(p *AccessPage) error {
+			scope := scopeOf(p.Account, p.Region)
+			for uid := range p.Days.secrets() {
+				if s.byUID(v, scope, uid) == nil {
+					account, region, _ := strings.Cut(scope, "/")
+					left = append(left, LastAccess{UID: uid, Account: account, Region: region})
+				}
+			}
+			return ctx.Err()
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("look for days of last access of deleted secrets: %w", err)
+	}
+	for len(left) > 0 {
+		n := 0
+		_, err := s.store.Update(ctx, func(tx *store.Tx) error {
+			w := s.pageWriter(tx)
+			for n = 0; n < len(left) && !w.full(); n++ {
+				w.forget(&Secret{UID: left[n].UID, Account: left[n].Account, Region: left[n].Region})
+			}
+			w.end()
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("remove days of last access of deleted secrets: %w", err)
+		}
+		left = left[n:]
+	}
 	return nil
 }
 

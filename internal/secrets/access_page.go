@@ -18,8 +18,8 @@ import (
 // alike: a record costs etcd's index, a start and the mirror several times what the days
 // of one secret take.
 
-// pageBits is how many bits of a UID tell its page. They are of the hash of the name, so
-// that secrets are spread evenly: at 500,000 in a scope, some 30 share a page of 1 to 2 KB.
+// pageBits is how many bits of a UID tell its page. They are of the hash of the name, or
+// random, so that secrets are spread evenly: at 500,000 in a scope, some 30 share a page of 1 to 2 KB.
 const pageBits = 14
 
 // AccessPage holds the days on which the secrets of a page and their versions were last
@@ -296,11 +296,12 @@ func (w *pageWriter) set(sec *Secret, rows func(stored DayRows) DayRows) bool {
 	if bytes.Equal(stored, fresh) {
 		return false
 	}
-	p.Days = p.Days.with(sec.UID, fresh)
 	if !w.changed[key] {
 		w.changed[key] = true
 		w.bytes += len(p.Days)
 	}
+	w.bytes += len(fresh) - len(stored)
+	p.Days = p.Days.with(sec.UID, fresh)
 	return true
 }
 

@@ -1,6 +1,8 @@
 package secrets_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,11 +10,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"pgregory.net/rapid"
 
 	"arca/internal/api/smapi"
+	"arca/internal/kms"
 	"arca/internal/secrets"
 	"arca/internal/store"
+	"arca/internal/storetest"
 )
 
 // drawDays draws days of some versions of a secret, 0 for one that was never read.
@@ -168,6 +173,64 @@ func TestFlushAccessOfPages(t *testing.T) {
 	}
 }
 
+// A page that somebody has damaged in etcd keeps its own secrets from having their days
+// stored, and no others.
+func TestFlushAccessPastDamagedPage(t *testing.T) {
+	endpoint := storetest.ExternalEtcd(t)
+	var sh shelf
+	sh.st = store.New(store.Config{Dir: t.TempDir(), Endpoints: []string{endpoint}, RootKey: storetest.NewRootKey(), Logger: storetest.Logger(t)})
+	sh.svc = secrets.New(secrets.Config{Store: sh.st, KMS: kms.New(kms.Config{Store: sh.st})})
+	if err := sh.st.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sh.st.Run(ctx) }()
+	defer func() {
+		stop()
+		<-ended
+		if err := sh.st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var all []*secrets.Secret
+	for n := range 300 {
+		sec := bareSecret(n, fmt.Sprintf("s%d", n))
+		sec.Versions = []secrets.Version{{ID: *token(1)}}
+		all = append(all, sec)
+	}
+	sh.add(t, all...)
+	read := func(day secrets.Day) error {
+		for _, sec := range all {
+			sh.svc.Note(sec, *token(1), day)
+		}
+		return sh.svc.FlushAccess(t.Context())
+	}
+	if err := read(20_000); err != nil {
+		t.Fatal(err)
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }() // its writes were answered
+	pages, err := client.Get(t.Context(), "arca/1/secret-days/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil || len(pages.Kvs) < 10 {
+		t.Fatalf("%d pages, %v", len(pages.Kvs), err)
+	}
+	if _, err := client.Put(t.Context(), string(pages.Kvs[0].Key), "damaged"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := read(20_001); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("stored beside a damaged page: %v", err)
+		}
+		if _, _, waiting := sh.svc.Seen(); waiting == 0 || waiting > 20 {
+			t.Errorf("%d secrets wait, want those of one page", waiting)
+		}
+	}
+}
+
 // Reads are stored at once while they are few, gather while they are many, and are stored
 // before there is no room for more.
 func TestAccessDue(t *testing.T) {
@@ -183,14 +246,14 @@ func TestAccessDue(t *testing.T) {
 	for _, tc := range []struct {
 		reads int
 		due   bool
-	}{{0, true}, {1, true}, {secrets.FewSeen, true}, {secrets.FewSeen + 1, false}, {secrets.MaxSeen / 2, true}} {
+	}{{0, true}, {1, true}, {secrets.FewSeen, true}, {secrets.FewSeen + 1, false}, {secrets.ManySeen - 1, false}, {secrets.ManySeen, true}} {
 		read(tc.reads)
 		if got := svc.AccessDue(); got != tc.due {
 			t.Errorf("%d secrets wait: due %v", tc.reads, got)
 		}
 	}
 	svc.SettleAll()
-	read(secrets.MaxSeen/2 + 1)
+	read(secrets.ManySeen + 1)
 	if !svc.AccessDue() {
 		t.Error("one that waits beside many that are stored is not due")
 	}
@@ -222,11 +285,12 @@ func TestFormerAccess(t *testing.T) {
 			// One was read since, by this version.
 			b.read(t, "s1")
 			b.flush(t)
+			b.upgradeSome(t)
 			b.spoil(t, "s2", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
 				w.AsFormerAccess(tx, sec, today-1, map[string]secrets.Day{*token(1): today - 2, *token(2): today - 1})
 			})
 			if n := b.svc.FormerAccess(); n != 1 {
-				t.Errorf("%d former records were left by a flush and one was made, want 1", n)
+				t.Errorf("%d former records were left and one was made, want 1", n)
 			}
 			for i := range many {
 				if name := "s" + itoa(i); i%3 != 0 && i > 2 {
@@ -293,12 +357,47 @@ func TestFormerAccessOfDeletedSecrets(t *testing.T) {
 		gone.UID[15]++ // a namesake of before
 		w.AsFormerAccess(tx, &gone, 20_000, nil)
 	})
-	b.flush(t)
+	b.upgradeSome(t)
 	if n := b.svc.FormerAccess(); n != 0 {
 		t.Errorf("%d former records are left", n)
 	}
 	if read := b.describe(t, "b").LastAccessedDate; read != nil {
 		t.Errorf("b was read on %v, which was its namesake", read)
+	}
+}
+
+// An older version that was started again does not know pages: it stores days as before,
+// and leaves those of secrets that it deletes.
+func TestDaysLeftByOlderVersion(t *testing.T) {
+	b := newBed(t)
+	defer b.check(t)
+	for _, name := range []string{"a", "b", "c"} {
+		b.create(t, name)
+		b.read(t, name)
+	}
+	b.flush(t)
+	b.spoil(t, "a", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) { w.RemoveAsBefore(tx, sec) })
+	b.spoil(t, "b", func(tx *store.Tx, w secrets.Writer, sec *secrets.Secret) {
+		w.AsFormerAccess(tx, sec, secrets.DayOf(b.now), nil)
+	})
+	if found := b.problems(t); len(found) != 1 {
+		t.Errorf("problems before = %q, want one", found)
+	}
+	b.svc.Upgrade(t.Context())
+	if found := b.problems(t); len(found) != 0 {
+		t.Errorf("problems after = %q", found)
+	}
+	for _, name := range []string{"b", "c"} {
+		if b.describe(t, name).LastAccessedDate == nil {
+			t.Errorf("%s was never read", name)
+		}
+	}
+}
+
+func (b *bed) upgradeSome(t testing.TB) {
+	t.Helper()
+	if err := b.svc.UpgradeSome(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

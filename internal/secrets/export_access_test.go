@@ -33,6 +33,16 @@ func (s *Service) AccessDays(v *store.Snap, sec *Secret) func(versionID string) 
 // FewSeen is how many secrets may wait for them to be stored at once.
 const FewSeen = fewSeen
 
+// ManySeen is how many versions may wait.
+const ManySeen = manySeen
+
+// RemoveAsBefore deletes a secret as versions before pages did: they leave its days.
+func (w Writer) RemoveAsBefore(tx *store.Tx, sec *Secret) {
+	w.s.secrets.Delete(tx, secretKey(sec))
+	w.s.payloads.DeleteChildren(tx, sec.scope(), sec.parent())
+	w.s.formerAccess.DeleteChildren(tx, sec.scope(), sec.parent())
+}
+
 // MoveSomeAccess moves one transaction full of former records.
 func (s *Service) MoveSomeAccess(ctx context.Context) (int, error) {
 	n, _, err := s.moveSomeAccess(ctx, "")

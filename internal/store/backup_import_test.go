@@ -135,7 +135,7 @@ func TestImportIntoExternalEtcd(t *testing.T) {
 	want := contents(t, s, &h)
 	im := exported(t, s, 1<<20)
 
-	cfg := store.Config{Endpoints: []string{externalEtcd(t)}, RootKey: key, Logger: storetest.Logger(t)}
+	cfg := store.Config{Endpoints: []string{storetest.ExternalEtcd(t)}, RootKey: key, Logger: storetest.Logger(t)}
 	slow := im
 	slow.Records = func(yield func(store.ExportRecord, error) bool) {
 		first := true

@@ -2,42 +2,14 @@ package store_test
 
 import (
 	"fmt"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.uber.org/zap"
-
 	"arca/internal/store"
 	"arca/internal/storetest"
 )
-
-// externalEtcd runs a member that listens on a unix socket and returns its endpoint.
-func externalEtcd(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	socket := url.URL{Scheme: "unix", Path: filepath.Join(dir, "c")}
-	c := embed.NewConfig()
-	c.Name, c.Dir = "external", filepath.Join(dir, "data")
-	c.TickMs, c.ElectionMs = 10, 50
-	c.ListenPeerUrls = nil
-	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:1"}}
-	c.ListenClientUrls = []url.URL{socket}
-	c.AdvertiseClientUrls = []url.URL{socket}
-	c.InitialCluster = c.InitialClusterFromName(c.Name)
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	e, err := embed.StartEtcd(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Close)
-	<-e.Server.ReadyNotify()
-	return socket.String()
-}
 
 type member struct {
 	*shelf
@@ -47,7 +19,7 @@ type member struct {
 // members are stores on one etcd, as different nodes have them.
 func members(t *testing.T, n int) []member {
 	t.Helper()
-	endpoint, key := externalEtcd(t), storetest.NewRootKey()
+	endpoint, key := storetest.ExternalEtcd(t), storetest.NewRootKey()
 	var out []member
 	for range n {
 		h := new(shelf)
@@ -123,7 +95,7 @@ func TestNodesCount(t *testing.T) {
 // A node whose watch falls behind a compaction loads everything again and shows
 // nothing old meanwhile.
 func TestResyncAfterCompaction(t *testing.T) {
-	endpoint, key := externalEtcd(t), storetest.NewRootKey()
+	endpoint, key := storetest.ExternalEtcd(t), storetest.NewRootKey()
 	cfg := func() store.Config {
 		return store.Config{Dir: t.TempDir(), Endpoints: []string{endpoint}, RootKey: key, Logger: storetest.Logger(t)}
 	}

@@ -146,7 +146,7 @@ func TestStorageKeyRotatedElsewhere(t *testing.T) {
 // Who controls etcd has kept the root records and keyrings of the past. Every part of
 // them is genuine.
 func TestOldKeyringAtStart(t *testing.T) {
-	endpoint, key := externalEtcd(t), storetest.NewRootKey()
+	endpoint, key := storetest.ExternalEtcd(t), storetest.NewRootKey()
 	cfg := store.Config{Dir: t.TempDir(), Endpoints: []string{endpoint}, RootKey: key}
 	s := store.New(cfg)
 	if err := s.Open(t.Context()); err != nil {

@@ -314,7 +314,7 @@ func (l *late) Open(ctx context.Context, params []byte) (*envelope.Key, error) {
 // A node that cannot open the new root key serves what it knows to be the newest state,
 // and nothing else, until it can.
 func TestNodeWithoutTheNewRootKey(t *testing.T) {
-	endpoint, key := externalEtcd(t), storetest.NewRootKey()
+	endpoint, key := storetest.ExternalEtcd(t), storetest.NewRootKey()
 	theirs := &late{key, make(chan struct{}), "test"}
 	var a, b shelf
 	s := storetest.Open(t, store.Config{Dir: t.TempDir(), Endpoints: []string{endpoint}, RootKey: key, Logger: storetest.Logger(t)}, a.attach)
