@@ -251,23 +251,26 @@ func (s *Service) FlushAccess(ctx context.Context) error {
 		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Region, b.Region), bytes.Compare(a.UID[:], b.UID[:]))
 	})
 	var problems []error
-	for len(todo) > 0 {
-		n, gone, err := s.storeAccess(ctx, todo)
+	// alone is how many are stored page by page, as they could not be stored together: a page
+	// that cannot be written, as one that somebody has damaged, must not keep others from it.
+	for alone := 0; len(todo) > 0; {
+		some := todo
+		if alone > 0 {
+			some = firstPage(todo)
+		}
+		n, gone, err := s.storeAccess(ctx, some)
 		switch {
 		case err == nil:
-			s.seen.settle(todo[:n], gone)
-			todo = todo[n:]
+			s.seen.settle(some[:n], gone)
 		case n == 0, !errors.Is(err, store.ErrConflict):
 			return fmt.Errorf("store days of last access: %w", errors.Join(append(problems, err)...))
-		case samePage(&todo[0], &todo[n-1]):
-			// A page that cannot be written, as one that somebody has damaged, must not keep
-			// the others from it.
-			problems = append(problems, err)
-			todo = todo[n:]
+		case !samePage(&some[0], &some[n-1]):
+			alone = n
+			continue
 		default:
-			problems = append(problems, s.storePages(ctx, todo[:n]))
-			todo = todo[n:]
+			problems = append(problems, err)
 		}
+		todo, alone = todo[n:], alone-n
 	}
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("store some days of last access: %w", err)
@@ -275,22 +278,13 @@ func (s *Service) FlushAccess(ctx context.Context) error {
 	return nil
 }
 
-// storePages stores what could not be stored together, page by page.
-func (s *Service) storePages(ctx context.Context, todo []LastAccess) error {
-	var problems []error
-	for len(todo) > 0 {
-		n := 1
-		for n < len(todo) && samePage(&todo[0], &todo[n]) {
-			n++
-		}
-		if done, gone, err := s.storeAccess(ctx, todo[:n]); err == nil {
-			s.seen.settle(todo[:done], gone)
-		} else {
-			problems = append(problems, err)
-		}
-		todo = todo[n:]
+// firstPage is what of sorted days goes to the page of the first one.
+func firstPage(todo []LastAccess) []LastAccess {
+	n := 1
+	for n < len(todo) && samePage(&todo[0], &todo[n]) {
+		n++
 	}
-	return errors.Join(problems...)
+	return todo[:n]
 }
 
 func samePage(a, b *LastAccess) bool {

@@ -10,12 +10,12 @@ import (
 )
 
 // Versions before pages kept the days of each secret in a record of its own, which hung
-// under the secret. They are moved into pages by whoever finds some.
+// under the secret. They are moved into pages at a start, and what is left of them later.
 
 // formerAccess is the table of those records.
 const formerAccess = "secret-access"
 
-// indexPages lists former records by page.
+// indexPages lists former records in the order of the pages that they go to.
 const indexPages = "page"
 
 // attachFormerAccess attaches the table of the former records.
@@ -62,7 +62,10 @@ func (s *Service) moveFormerAccess(ctx context.Context, most int) error {
 		return nil
 	}
 	moved, told := 0, 0
-	for from := ""; most > 0; most-- {
+	for from := ""; ; most-- {
+		if most == 0 {
+			return nil // the rest another time
+		}
 		n, next, err := s.moveSomeAccess(ctx, from)
 		if err != nil {
 			return fmt.Errorf("move days of last access into pages: %w", err)
