@@ -18,15 +18,17 @@ const mostRestarts = 3
 
 // scaleRun is what was measured at one size, beside the smallest.
 type scaleRun struct {
-	size, base  int
-	reads       [2]result // of the smallest and this
-	lists       []*listResult
-	memory      [2]memory
-	stopped     []comeback // after SIGTERM
-	killed      []comeback // after SIGKILL
-	fsck        time.Duration
-	disk        diskUse
-	connections int
+	size, base int
+	// Of the smallest and this, reads of secrets that have been read before, and the
+	// first reads of them.
+	reads, firstReads [2]result
+	lists             []*listResult
+	memory            [2]memory
+	stopped           []comeback // after SIGTERM
+	killed            []comeback // after SIGKILL
+	fsck              time.Duration
+	disk              diskUse
+	connections       int
 }
 
 // memory is anonymous memory in bytes.
@@ -102,6 +104,9 @@ func (h scaleHome) measureBeside(ctx context.Context, o options, base scaleHome,
 	}
 	watched := servers[1].watchMemory()
 	if o.part("reads") {
+		if run.firstReads, err = measureFirstReads(ctx, o, servers); err != nil {
+			return err
+		}
 		if run.reads, err = measureReads(ctx, o, servers); err != nil {
 			return err
 		}

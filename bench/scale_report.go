@@ -137,6 +137,8 @@ func (r *scaleRun) reportReads(line func(format string, args ...any)) {
 	line("| p50 and p99 of them | %.2f and %.2f ms (%.2f and %.2f ms) | | |", ms(quantile(r.reads[1].times, 0.5)), ms(quantile(r.reads[1].times, 0.99)),
 		ms(quantile(r.reads[0].times, 0.5)), ms(quantile(r.reads[0].times, 0.99)))
 	line("| processor time of a read | %v (%v) | | |", r.reads[1].cpuPerRequest(), r.reads[0].cpuPerRequest())
+	line("| first reads/s since the start, of every secret | %.0f and %.0f: %.2f | | |", r.firstReads[1].median(), r.firstReads[0].median(), readRatio(&r.firstReads[1], &r.firstReads[0]))
+	line("| processor time of such a read | %v (%v) | | |", r.firstReads[1].cpuPerRequest(), r.firstReads[0].cpuPerRequest())
 }
 
 // readRatio is the median over rounds of the ratio within a round, so that a slow moment

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -146,62 +145,4 @@ func (h scaleHome) fsck(ctx context.Context, o options) (time.Duration, error) {
 		return 0, fmt.Errorf("fsck of %s: %w: %s", h.dir, err, out[:min(len(out), 2000)])
 	}
 	return took, nil
-}
-
-// reads are requests to read secrets drawn at random, each sent once.
-func (s *scaleServer) reads(n int) (all [][]byte, numbers []int, err error) {
-	who := s.caller()
-	for range n {
-		i := rand.IntN(s.home.size)
-		r, err := who.request(secretsManager, "GetSecretValue", map[string]any{"SecretId": scaleName(i)})
-		if err != nil {
-			return nil, nil, err
-		}
-		all, numbers = append(all, r), append(numbers, i)
-	}
-	return all, numbers, nil
-}
-
-// readsPerSecond bounds how many reads are signed for a second of measurement.
-const readsPerSecond = 20_000
-
-// measureReads measures reads on both servers in turns.
-func measureReads(ctx context.Context, o options, servers [2]*scaleServer) (rs [2]result, err error) {
-	for round := range o.rounds + 1 {
-		for turn := range 2 {
-			i := (round + turn) % 2
-			s := servers[i]
-			requests, numbers, err := s.reads(int(readsPerSecond * o.length.Seconds()))
-			if err != nil {
-				return rs, err
-			}
-			l := &load{
-				addr: s.at.api, connections: o.connections, count: int64(len(requests)), length: o.length, anyLength: true,
-				next: func(n int64) []byte { return requests[n] },
-				check: func(n int64, body []byte) error {
-					var out struct{ Name, SecretString string }
-					if err := json.Unmarshal(body, &out); err != nil {
-						return err
-					}
-					return checkScaleValue(numbers[n], out.Name, out.SecretString)
-				},
-			}
-			before, err := s.proc.cpu()
-			if err != nil {
-				return rs, err
-			}
-			found, err := l.run(ctx)
-			if err != nil {
-				return rs, fmt.Errorf("read from %s: %w", s.home.dir, err)
-			}
-			after, err := s.proc.cpu()
-			if err != nil {
-				return rs, err
-			}
-			if round > 0 { // the first warms up
-				rs[i].add(found, after-before)
-			}
-		}
-	}
-	return rs, nil
 }

@@ -24,6 +24,11 @@ const (
 	gcHeadroomLeast = 64 << 20
 	gcHeadroomMost  = 512 << 20
 	gcMemoryShare   = 16
+	// A collection costs what is live, some 1.3 s of processor time for a gigabyte, and
+	// so a large heap should be collected so much less often, with headroom up to half as
+	// much again as is live, until the heap would be larger than this between collections.
+	gcEveryGigabyte = 15 * time.Second
+	gcHeapMost      = 11 << 28
 	// gcRateKept is what is left of a rate of allocation a second after it has fallen, so
 	// that the headroom outlives a pause.
 	gcRateKept = 0.95
@@ -68,18 +73,9 @@ func gcPercent(liveBytes, rootBytes, headroom uint64) int {
 
 // gcHeadroom follows the rate at which a process allocates.
 type gcHeadroom struct {
-	most      uint64
+	memory    uint64  // that the process may use, 0 if that is not known
 	allocated uint64  // in all, at the last tick
 	rate      float64 // bytes a second
-}
-
-// newGCHeadroom bounds the headroom for a process that may use so many bytes of memory, 0
-// if that is not known.
-func newGCHeadroom(memory uint64) *gcHeadroom {
-	if memory == 0 {
-		return &gcHeadroom{most: gcHeadroomLeast}
-	}
-	return &gcHeadroom{most: min(gcHeadroomMost, memory/gcMemoryShare)}
 }
 
 // tick takes note, once in gcTuneInterval, of how much has been allocated in all.
@@ -91,8 +87,19 @@ func (h *gcHeadroom) tick(allocated uint64) {
 	h.allocated = allocated
 }
 
-func (h *gcHeadroom) bytes() uint64 {
-	return min(h.most, max(gcHeadroomLeast, uint64(h.rate*gcEvery.Seconds())))
+// bytes is the headroom of a heap with so much live.
+func (h *gcHeadroom) bytes(liveBytes uint64) uint64 {
+	every := max(gcEvery, time.Duration(float64(gcEveryGigabyte)*float64(liveBytes)/(1<<30)))
+	most := uint64(gcHeadroomMost)
+	if liveBytes < gcHeapMost {
+		most = max(most, min(liveBytes*3/2, gcHeapMost-liveBytes))
+	}
+	if h.memory == 0 {
+		most = gcHeadroomLeast
+	} else {
+		most = min(most, h.memory/gcMemoryShare)
+	}
+	return min(most, max(gcHeadroomLeast, uint64(h.rate*every.Seconds())))
 }
 
 // memoryLimit is the memory that the process may use: what the machine has or, if it is
@@ -142,15 +149,16 @@ func tuneGC(ctx context.Context, getenv func(string) string, opened <-chan struc
 	last := gcPercentDefault
 	defer func() { debug.SetGCPercent(gcPercentDefault) }()
 	percent := gcPercentAtStart
-	headroom := newGCHeadroom(memoryLimit(memlimit.FromCgroup, memlimit.FromSystem))
+	headroom := &gcHeadroom{memory: memoryLimit(memlimit.FromCgroup, memlimit.FromSystem)}
 	for ticked := false; ; {
 		metrics.Read(sample)
 		if ticked && opened == nil { // what a start allocates says nothing of what follows
 			headroom.tick(sample[1].Value.Uint64())
 		}
 		roots := sample[2].Value.Uint64() + sample[3].Value.Uint64()
+		live := sample[0].Value.Uint64()
 		// Small changes are not worth the stop that setting the value costs.
-		if p := percent(sample[0].Value.Uint64(), roots, headroom.bytes()); p > last*11/10 || p < last*9/10 {
+		if p := percent(live, roots, headroom.bytes(live)); p > last*11/10 || p < last*9/10 {
 			debug.SetGCPercent(p)
 			last = p
 		}

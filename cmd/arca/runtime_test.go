@@ -21,6 +21,7 @@ func TestGCPercent(t *testing.T) {
 		{"small and busy", 64 << 20, 0, 512 << 20, 800},
 		{"as large as the headroom", 128 << 20, 0, room, 100},
 		{"medium", 1 << 30, 0, 512 << 20, 100},
+		{"medium and busy", 1 << 30, 0, 3 << 29, 150},
 		{"a full account", 3 << 29, 0, room, 100},
 		{"more", 2 << 30, 0, 512 << 20, 81},
 		{"large", 5 << 30, 0, 512 << 20, 47},
@@ -44,7 +45,7 @@ func TestGCPercentAtStart(t *testing.T) {
 
 func TestGCHeadroom(t *testing.T) {
 	const mb = 1 << 20
-	h := newGCHeadroom(64 << 30)
+	h := &gcHeadroom{memory: 64 << 30}
 	for _, c := range []struct {
 		name      string
 		allocated uint64
@@ -57,22 +58,35 @@ func TestGCHeadroom(t *testing.T) {
 		{"very busy", 2041 * mb, 512 * mb},
 	} {
 		h.tick(c.allocated)
-		if got := h.bytes(); got/mb != c.want/mb {
+		if got := h.bytes(0); got/mb != c.want/mb {
 			t.Errorf("%s: headroom is %d MB, want %d", c.name, got/mb, c.want/mb)
 		}
 	}
 	for range 120 {
 		h.tick(2041 * mb)
 	}
-	if got := h.bytes(); got != 64*mb {
+	if got := h.bytes(0); got != 64*mb {
 		t.Errorf("two minutes after the last allocation the headroom is %d MB, want 64", got/mb)
 	}
-	for _, c := range []struct{ memory, most uint64 }{{0, 64 * mb}, {512 * mb, 32 * mb}, {4 << 30, 256 * mb}, {24 << 30, 512 * mb}} {
-		h := newGCHeadroom(c.memory)
+	for _, c := range []struct{ memory, live, most uint64 }{
+		{0, 0, 64 * mb}, {512 * mb, 0, 32 * mb}, {4 << 30, 0, 256 * mb}, {24 << 30, 0, 512 * mb},
+		{0, 1024 * mb, 64 * mb}, {4 << 30, 1024 * mb, 256 * mb}, {24 << 30, 800 * mb, 1200 * mb},
+		{64 << 30, 1024 * mb, 1536 * mb}, {64 << 30, 1500 * mb, 1316 * mb}, {64 << 30, 2 << 30, 768 * mb}, {64 << 30, 4 << 30, 512 * mb},
+	} {
+		h := &gcHeadroom{memory: c.memory}
 		h.tick(1)
 		h.tick(1 << 40)
-		if got := h.bytes(); got != c.most {
-			t.Errorf("with %d MB of memory the headroom is %d MB at most, want %d", c.memory/mb, got/mb, c.most/mb)
+		if got := h.bytes(c.live); got != c.most {
+			t.Errorf("with %d MB of memory and %d MB live the headroom is %d MB at most, want %d", c.memory/mb, c.live/mb, got/mb, c.most/mb)
+		}
+	}
+	// The larger the heap, the rarer its collections.
+	h = &gcHeadroom{memory: 64 << 30}
+	h.tick(1)
+	h.tick(1 + 20*mb)
+	for live, want := range map[uint64]uint64{100 * mb: 100 * mb, 512 * mb: 150 * mb, 1024 * mb: 300 * mb} {
+		if got := h.bytes(live); got != want {
+			t.Errorf("with %d MB live the headroom is %d MB, want %d", live/mb, got/mb, want/mb)
 		}
 	}
 }

@@ -76,4 +76,4 @@ func (s *Service) Narrow(n int) { s.bounds = bounds{n, n, n} }
 func (s *Service) Behind() bool { return s.walking }
 
 // Due is how many secrets wait for the time to change their state.
-func (s *Service) Due() int { return len(s.due) }
+func (s *Service) Due() int { return len(s.seen.due) }

@@ -1,7 +1,6 @@
 package compliance
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
 	"log/slog"
@@ -59,12 +58,12 @@ type Service struct {
 	place   string // of the secret that the walk goes on with
 	last    secrets.Instant
 	walked  time.Time // when the last walk began that nothing but time had asked for
-	due     dueHeap
 
 	mu sync.Mutex
 	// seen holds every secret that was looked at (guarded by mu; written by Step alone).
-	seen   map[secrets.UID]*seen
-	scopes map[string]*scope // guarded by mu; by account and region
+	seen   *sightings
+	scopes []*scope          // guarded by mu; by number
+	places map[string]uint32 // guarded by mu; numbers of scopes by account and region
 	passed bool              // guarded by mu; every secret has been looked at once
 }
 
@@ -88,17 +87,6 @@ func (s states) valid() bool {
 		}
 	}
 	return s>>(3*ruleCount) == 0
-}
-
-// seen is what is kept of a secret.
-type seen struct {
-	uid    secrets.UID
-	states states
-	pass   uint32
-	at     int // in the heap; -1 outside
-	scope  *scope
-	// next is when time alone changes a state; 0 for never.
-	next secrets.Instant
 }
 
 // scope counts the secrets of one account in one region.
@@ -131,7 +119,7 @@ func New(cfg Config) *Service {
 	return &Service{
 		cfg: cfg, rules: newJudged(cfg.Parameters), m: newMetrics(), walking: true, pass: 1,
 		bounds: bounds{changesPerStep, scanPerStep, duePerStep},
-		seen:   make(map[secrets.UID]*seen), scopes: make(map[string]*scope),
+		seen:   newSightings(), places: make(map[string]uint32),
 	}
 }
 
@@ -216,7 +204,7 @@ func (s *Service) tell(ctx context.Context) error {
 func (s *Service) stepLocked(v *store.Snap, now secrets.Instant) (changes []Change) {
 	changed, gone, all := s.cfg.Survey.Changed(v, s.bounds.changes)
 	for _, uid := range gone {
-		s.forgetLocked(s.seen[uid])
+		s.forgetLocked(s.seen.of(uid))
 	}
 	for _, sec := range changed {
 		changes = s.lookLocked(changes, v, sec, now)
@@ -228,11 +216,12 @@ func (s *Service) stepLocked(v *store.Snap, now secrets.Instant) (changes []Chan
 		changes = s.walkLocked(changes, v, now)
 	}
 	for range s.bounds.due {
-		if len(s.due) == 0 || s.due[0].next > now {
+		k := s.seen.firstDue()
+		if k == nil || k.next > now {
 			break
 		}
-		k := s.due[0]
-		sec, ok := s.cfg.Survey.Secret(v, k.scope.account, k.scope.region, k.uid)
+		sc := s.scopes[k.scope]
+		sec, ok := s.cfg.Survey.Secret(v, sc.account, sc.region, k.uid)
 		if !ok {
 			s.forgetLocked(k)
 			continue
@@ -265,7 +254,7 @@ func (s *Service) walkLocked(changes []Change, v *store.Snap, now secrets.Instan
 		return changes
 	}
 	s.walking = false
-	for _, k := range s.seen {
+	for k := range s.seen.all() {
 		if k.pass != s.pass {
 			s.forgetLocked(k)
 		}
@@ -273,7 +262,7 @@ func (s *Service) walkLocked(changes []Change, v *store.Snap, now secrets.Instan
 	if !s.passed {
 		s.passed = true
 		for uid := range s.prior {
-			if s.seen[uid] == nil {
+			if s.seen.of(uid) == nil {
 				s.told.note(uid, 0)
 			}
 		}
@@ -288,18 +277,18 @@ func (s *Service) lookLocked(changes []Change, v *store.Snap, sec *secrets.Secre
 	f := s.facts(v, sec)
 	verdicts := s.rules.judge(&f, now)
 	is := packed(&verdicts)
-	k := s.seen[sec.UID]
+	k := s.seen.of(sec.UID)
 	fresh := k == nil
 	if fresh {
-		k = &seen{uid: sec.UID, at: -1, scope: s.scopeLocked(sec), states: s.prior[sec.UID]}
-		s.seen[sec.UID] = k
+		k = s.seen.add(sec.UID)
+		k.scope, k.states = s.scopeLocked(sec), s.prior[sec.UID]
 	} else {
-		k.scope.counts.add(k.states, -1)
+		s.scopes[k.scope].counts.add(k.states, -1)
 	}
-	k.scope.counts.add(is, 1)
+	s.scopes[k.scope].counts.add(is, 1)
 	was := k.states
 	k.states, k.pass = is, s.pass
-	s.plan(k, &verdicts)
+	s.seen.plan(k, nextChange(&verdicts))
 	if was == is {
 		return changes
 	}
@@ -320,22 +309,14 @@ func (s *Service) lookLocked(changes []Change, v *store.Snap, sec *secrets.Secre
 	return changes
 }
 
-// plan puts a secret where the heap has it looked at when a state changes by itself.
-func (s *Service) plan(k *seen, verdicts *[ruleCount]verdict) {
-	k.next = 0
+// nextChange is when time alone changes a verdict; 0 for never.
+func nextChange(verdicts *[ruleCount]verdict) (next secrets.Instant) {
 	for i := range verdicts {
-		if until := verdicts[i].until; until != 0 && (k.next == 0 || until+1 < k.next) {
-			k.next = until + 1
+		if until := verdicts[i].until; until != 0 && (next == 0 || until+1 < next) {
+			next = until + 1
 		}
 	}
-	switch {
-	case k.next == 0 && k.at >= 0:
-		heap.Remove(&s.due, k.at)
-	case k.next != 0 && k.at >= 0:
-		heap.Fix(&s.due, k.at)
-	case k.next != 0:
-		heap.Push(&s.due, k)
-	}
+	return next
 }
 
 // forgetLocked lets go of a secret that is gone; nil is nothing.
@@ -343,22 +324,20 @@ func (s *Service) forgetLocked(k *seen) {
 	if k == nil {
 		return
 	}
-	if k.at >= 0 {
-		heap.Remove(&s.due, k.at)
-	}
-	k.scope.counts.add(k.states, -1)
-	delete(s.seen, k.uid)
+	s.scopes[k.scope].counts.add(k.states, -1)
 	s.told.note(k.uid, 0)
+	s.seen.remove(k)
 }
 
-func (s *Service) scopeLocked(sec *secrets.Secret) *scope {
+func (s *Service) scopeLocked(sec *secrets.Secret) uint32 {
 	name := sec.Account + "/" + sec.Region
-	sc := s.scopes[name]
-	if sc == nil {
-		sc = &scope{account: sec.Account, region: sec.Region}
-		s.scopes[name] = sc
+	n, ok := s.places[name]
+	if !ok {
+		n = uint32(len(s.scopes))
+		s.scopes = append(s.scopes, &scope{account: sec.Account, region: sec.Region})
+		s.places[name] = n
 	}
-	return sc
+	return n
 }
 
 // Counts sums up an account, or everything for "", as Step has seen it last. whole is
@@ -377,31 +356,4 @@ func (s *Service) Counts(account string) (sum Counts, whole bool) {
 		}
 	}
 	return sum, s.passed
-}
-
-// dueHeap orders secrets by when a state changes by itself.
-type dueHeap []*seen
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].next < h[j].next }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].at, h[j].at = i, j
-}
-
-// Push is for package heap.
-func (h *dueHeap) Push(x any) {
-	k := x.(*seen)
-	k.at = len(*h)
-	*h = append(*h, k)
-}
-
-// Pop is for package heap.
-func (h *dueHeap) Pop() any {
-	old := *h
-	k := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	k.at = -1
-	return k
 }

@@ -214,12 +214,12 @@ func (s *Service) all() iter.Seq2[secrets.UID, states] {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for uid, is := range s.prior {
-			if s.seen[uid] == nil && !yield(uid, is) {
+			if s.seen.of(uid) == nil && !yield(uid, is) {
 				return
 			}
 		}
-		for uid, k := range s.seen {
-			if !yield(uid, k.states) {
+		for k := range s.seen.all() {
+			if !yield(k.uid, k.states) {
 				return
 			}
 		}

@@ -53,18 +53,23 @@ type seenAccess struct {
 
 func newAccessLog() *accessLog {
 	return &accessLog{
-		known: knownReads{seed: maphash.MakeSeed(), slots: make([]atomic.Uint64, knownSlots)},
+		known: knownReads{seed: maphash.MakeSeed(), sets: make([]knownSet, knownSlots/len(knownSet{}))},
 		seen:  make(map[UID]*seenAccess),
 	}
 }
 
 // knownReads are the reads, each of a version on a day, that make no work any more, by 63
-// bits of a keyed hash. Each has one slot and the newest keeps it; whoever lost it is looked
-// up again. Two that are taken for one are rarer than a broken disk, and cost a date.
+// bits of a keyed hash. Each has a set of slots, a line of the processor's cache, where the
+// newest takes the place of the oldest; whoever lost it is looked up again. Two that are
+// taken for one are rarer than a broken disk, and cost a date.
 type knownReads struct {
-	seed  maphash.Seed
-	slots []atomic.Uint64
+	seed maphash.Seed
+	sets []knownSet
 }
+
+// knownSet begins with the newest. Those who write to it at the same time may lose what
+// the other has added.
+type knownSet [8]atomic.Uint64
 
 // fingerprint is what a read is known by.
 func (k *knownReads) fingerprint(uid UID, versionID string, day Day) uint64 {
@@ -74,11 +79,36 @@ func (k *knownReads) fingerprint(uid UID, versionID string, day Day) uint64 {
 	return maphash.Bytes(k.seed, append(b, versionID...)) | 1 // an empty slot has 0
 }
 
-func (k *knownReads) slot(fp uint64) *atomic.Uint64 { return &k.slots[fp>>32%knownSlots] }
+func (k *knownReads) set(fp uint64) *knownSet { return &k.sets[fp>>32%uint64(len(k.sets))] }
 
-func (k *knownReads) has(fp uint64) bool { return k.slot(fp).Load() == fp }
-func (k *knownReads) add(fp uint64)      { k.slot(fp).Store(fp) }
-func (k *knownReads) remove(fp uint64)   { k.slot(fp).CompareAndSwap(fp, 0) }
+func (k *knownReads) has(fp uint64) bool {
+	set := k.set(fp)
+	for i := range set {
+		if set[i].Load() == fp {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *knownReads) add(fp uint64) {
+	if k.has(fp) {
+		return
+	}
+	set := k.set(fp)
+	for i := range set {
+		if fp = set[i].Swap(fp); fp == 0 {
+			return
+		}
+	}
+}
+
+func (k *knownReads) remove(fp uint64) {
+	set := k.set(fp)
+	for i := range set {
+		set[i].CompareAndSwap(fp, 0)
+	}
+}
 
 // noteRead remembers that a version was read. The common case, a version read already
 // that day, takes no lock. Where this process does not know that, but it is stored, as

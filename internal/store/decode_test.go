@@ -203,6 +203,13 @@ func BenchmarkDecode(b *testing.B) {
 			i++
 		}
 	})
+	b.Run("in place", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			dec.InPlace(bodies[i%512])
+			i++
+		}
+	})
 	b.Run("general", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -23,6 +23,9 @@ type entry struct {
 	rec atomic.Pointer[any]
 	// slot is the entry's place among the hot ones plus one, 0 if it had none.
 	slot atomic.Uint32
+	// asked is when it was last asked for without being hot, by the clock of hotRecords;
+	// 0 if never.
+	asked atomic.Uint32
 }
 
 func (e *entry) key() string  { return e.text[:e.keyBytes] }
@@ -95,7 +98,7 @@ func (t *table) recall(e *entry) any {
 		return *rec
 	}
 	rec := t.record(e)
-	if e.rec.CompareAndSwap(nil, &rec) {
+	if t.hot.wants(e) && e.rec.CompareAndSwap(nil, &rec) {
 		t.hot.add(e)
 	}
 	return rec
@@ -136,6 +139,21 @@ const maxHotRecords = 1 << 14
 type hotRecords struct {
 	entries []atomic.Pointer[entry] // none in other tables
 	next    atomic.Uint32
+	clock   atomic.Uint32 // counts records that were asked for without being hot
+}
+
+// wants reports whether a record that is asked for shall become hot: at once while there is
+// room, and then when it was asked for not long before. Reads spread over very many records
+// would else drive out those that are asked for often, and leave them for the garbage
+// collector to follow.
+func (h *hotRecords) wants(e *entry) bool {
+	room := uint32(len(h.entries))
+	if h.next.Load() < room {
+		return true
+	}
+	now := h.clock.Add(1)
+	last := e.asked.Swap(now)
+	return last != 0 && now-last <= 2*room
 }
 
 func (h *hotRecords) add(e *entry) {

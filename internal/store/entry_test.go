@@ -68,7 +68,7 @@ func TestPacked(t *testing.T) {
 					}
 				}
 			}
-			if n := things.Decoded(v); n < 3 || n > hot {
+			if n := len(things.Decoded(v)); n < 3 || n > hot {
 				t.Errorf("%d records are decoded, want 3 to %d", n, hot)
 			}
 			return nil
@@ -89,6 +89,47 @@ func TestPacked(t *testing.T) {
 	t.Run("loaded", func(t *testing.T) {
 		check(storetest.Open(t, store.Config{Dir: dir, RootKey: root, Logger: storetest.Logger(t)}, attach))
 	})
+}
+
+// Reads spread over all records do not drive out those that are asked for often.
+func TestPackedKeepsWhatIsAskedOften(t *testing.T) {
+	const records, hot = 100, 10
+	var things *store.Table[thing]
+	s := storetest.New(t, func(s *store.Store) {
+		things = store.NewTable(s, store.TableSpec[thing]{Name: "packed", Format: 1, Packed: true})
+		things.KeepHot(hot)
+	})
+	for i := range records {
+		mustUpdate(t, s, func(tx *store.Tx) { things.Put(tx, at("s", fmt.Sprint(i)), &thing{N: i}) })
+	}
+	if err := s.View(t.Context(), func(v *store.Snap) error {
+		get := func(i int) {
+			if r, ok := things.Get(v, at("s", fmt.Sprint(i))); !ok || r.N != i {
+				t.Fatalf("record %d is %+v, %v", i, r, ok)
+			}
+		}
+		const often = 5
+		for range 2 {
+			for i := range often {
+				get(i)
+			}
+		}
+		for i := often; i < records; i++ {
+			get(i)
+		}
+		kept := 0
+		for _, r := range things.Decoded(v) {
+			if r.N < often {
+				kept++
+			}
+		}
+		if kept != often {
+			t.Errorf("%d of %d records that were asked for twice are kept decoded", kept, often)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
 }
 
 // What was replaced or deleted is not kept for having been asked for lately.
@@ -112,7 +153,7 @@ func TestPackedForgetsTheOld(t *testing.T) {
 		if n := things.Stale(v); n > 0 {
 			t.Errorf("%d entries that are not the newest are kept", n)
 		}
-		if n := things.Decoded(v); n != 1 {
+		if n := len(things.Decoded(v)); n != 1 {
 			t.Errorf("%d records are decoded, want the one that is there", n)
 		}
 		return nil

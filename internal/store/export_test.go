@@ -376,15 +376,15 @@ func (l *Ledger) Find(key string) (seq uint64, deleted, ok bool) {
 // KeepHot sets how many records of a packed table are kept decoded.
 func (t *Table[T]) KeepHot(n int) { t.t.hot.entries = make([]atomic.Pointer[entry], n) }
 
-// Decoded is how many are.
-func (t *Table[T]) Decoded(v *Snap) (n int) {
+// Decoded are those that are.
+func (t *Table[T]) Decoded(v *Snap) (all []*T) {
 	v.st.tables[t.t.index].records.Scan(func(_ string, e *entry) bool {
-		if e.rec.Load() != nil {
-			n++
+		if rec := e.rec.Load(); rec != nil {
+			all = append(all, (*rec).(*T))
 		}
 		return true
 	})
-	return n
+	return all
 }
 
 // Stale is how many of the entries that are kept decoded are not the newest of their record.
