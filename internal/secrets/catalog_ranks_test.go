@@ -266,6 +266,36 @@ func TestManyMovedBetweenRanked(t *testing.T) {
 	}
 }
 
+// After nearly all secrets have been read on a new day, none stands where the order has it
+// until it is made anew: a page is full all the same, and does not begin with sorting all.
+func TestAllMovedSinceRanked(t *testing.T) {
+	const count, limit = 2000, 10
+	sh := newShelf(t)
+	var all []*secrets.Secret
+	for n := range count {
+		all = append(all, bareSecret(n, fmt.Sprintf("s/%04d", n)))
+	}
+	read := func(day secrets.Day) {
+		for some := range slices.Chunk(all[:count-count/100], 30) {
+			sh.update(t, func(tx *store.Tx) {
+				for _, sec := range some {
+					sh.svc.PutAccess(tx, sec, day)
+				}
+			})
+		}
+	}
+	sh.add(t, all...)
+	read(1)
+	sh.fill(t)
+	read(2)
+	sh.view(t, func(v *store.Snap) {
+		q := secrets.Query{Scope: shelfScope, SortBy: "last-accessed-date", Descending: true, Few: 1, Work: 20_000}
+		if page, _, err := sh.svc.Page(v, q, "", limit); err != nil || len(page) != limit {
+			t.Errorf("a page has %d secrets, %v, want %d", len(page), err, limit)
+		}
+	})
+}
+
 // Secrets that move far away while a page is being made, and are met where they were sorted
 // in, do not make it pass over what stands between.
 func TestMoveWhilePageIsMade(t *testing.T) {

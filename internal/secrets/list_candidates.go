@@ -98,6 +98,14 @@ func (c *candidates) split() {
 	}
 }
 
+// sorting is the work of telling which candidates come next where no ranking does.
+func (c *candidates) sorting() int {
+	if c.ranking == nil || c.count <= c.q.few {
+		return c.count * sortWork
+	}
+	return c.restless.count() * sortWork
+}
+
 // members are the secrets that are in the order and may be listed. The caller holds the
 // catalogue's lock.
 func (c *candidates) members() numberSet {

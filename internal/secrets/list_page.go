@@ -91,7 +91,7 @@ func (p *pager) fill(o order, after string) {
 	if found.all <= decodedSecrets*p.q.few && p.each(o) == recordWork {
 		cost /= 4
 	}
-	if found.count > 0 && cost < missing*pickWork {
+	if found.count > 0 && cost < missing*pickWork+found.sorting() {
 		if at, ended = p.walk(o, at, min(p.q.work+1, p.work+4*expected)); ended {
 			return
 		}
