@@ -12,12 +12,12 @@ import (
 const (
 	// readsPerSecond bounds how many reads are signed for a second of measurement.
 	readsPerSecond = 20_000
-	// readRoundShare is how many times the length of other measurements a round of reads
+	// readRoundFactor is how many times the length of other measurements a round of reads
 	// takes: long enough that each has its share of garbage collections, which at 500,000
 	// secrets are ten seconds apart.
-	readRoundShare = 8
-	// firstReads is how many secrets a round reads for the first time.
-	firstReads = 50_000
+	readRoundFactor = 8
+	// firstReadsPerRound is how many secrets a round reads for the first time.
+	firstReadsPerRound = 50_000
 )
 
 // reads are requests to read these secrets, in this order.
@@ -80,7 +80,7 @@ func (s *scaleServer) readRound(ctx context.Context, o options, numbers []int, l
 // and the first of a day is written down.
 func measureFirstReads(ctx context.Context, o options, servers [2]*scaleServer) (rs [2]result, err error) {
 	base, s := servers[0], servers[1]
-	for numbers := range slices.Chunk(rand.Perm(s.home.size), firstReads) {
+	for numbers := range slices.Chunk(rand.Perm(s.home.size), firstReadsPerRound) {
 		if err := s.readRound(ctx, o, numbers, 0, &rs[1]); err != nil {
 			return rs, err
 		}
@@ -94,7 +94,7 @@ func measureFirstReads(ctx context.Context, o options, servers [2]*scaleServer) 
 // measureReads measures reads of secrets that have all been read before, on both servers
 // in turns.
 func measureReads(ctx context.Context, o options, servers [2]*scaleServer) (rs [2]result, err error) {
-	length := readRoundShare * o.length
+	length := readRoundFactor * o.length
 	for round := range o.rounds {
 		for turn := range 2 {
 			i := (round + turn) % 2

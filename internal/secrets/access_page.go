@@ -19,7 +19,8 @@ import (
 // of one secret take.
 
 // pageBits is how many bits of a UID tell its page. They are of the hash of the name, or
-// random, so that secrets are spread evenly: at 500,000 in a scope, some 30 share a page of 1 to 2 KB.
+// random, so that secrets are spread evenly: at 500,000 in a scope, some 30 share a page of
+// 1 to 2 KB.
 const pageBits = 14
 
 // AccessPage holds the days on which the secrets of a page and their versions were last

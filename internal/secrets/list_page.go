@@ -84,7 +84,8 @@ func (p *pager) fill(o order, after string) {
 	// However much that was, half of the page's work is left for looking at secrets.
 	p.work += min(found.work, p.q.work/2)
 	// What the walk has to pass until it has met the rest of the page, if candidates stand
-	// anywhere; four times that, before it is plain that they stand further on.
+	// anywhere; four times that, before it is plain that they stand further on. It is compared
+	// with sorting those that moved since the order was made, and looking them up.
 	missing := p.limit + 1 - len(p.page.secrets)
 	expected := missing * found.all / max(1, found.count) * p.each(o)
 	cost := expected

@@ -15,7 +15,8 @@ import (
 // UID is the identity of a secret: a hash of its name, and random bytes that tell it from
 // another of that name, before it or after. The key of its record goes by the hash, which
 // is what keeps names unique, and everything that belongs to the secret but its days of
-// access hangs under that key; all goes with it. The UIDs of record formats 1 to 4 are random as a whole.
+// access hangs under that key; all goes with it. The UIDs of record formats 1 to 4 are
+// random as a whole.
 type UID [16]byte
 
 // nameBytes are those of a UID that are the hash: enough that no two names of an account
