@@ -7,7 +7,7 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// packed has sorted words, each with the few numbers that have it. There can be more words
+// packed has sorted words, or other texts, each with the few numbers that have it. There can be more
 // than secrets, most with a single number, so they are not strings and slices, which take
 // several times as much memory and the garbage collector's time: they lie one after the
 // other in leaves of a thousand bytes.
@@ -17,11 +17,12 @@ type packed struct {
 	leaves *btree.Map[string, *leaf]
 }
 
-// leaf is entries: the length of the word, how many numbers it has, the word, and the
-// numbers, four bytes each and in no order.
+// leaf is entries: the length of the word in two bytes, how many numbers it has, the word,
+// and the numbers, four bytes each and in no order.
 type leaf struct{ data []byte }
 
 const (
+	leafHead  = 2 + 1
 	maxLeaf   = 1024
 	maxPacked = 16 // numbers of a word
 )
@@ -43,9 +44,9 @@ func (p packed) leafOf(word string) (key string, l *leaf) {
 
 // entry returns the one that begins at an offset, and where it ends.
 func (l *leaf) entry(at int) (word, numbers []byte, end int) {
-	from := at + 2 + int(l.data[at])
-	end = from + 4*int(l.data[at+1])
-	return l.data[at+2 : from], l.data[from:end], end
+	from := at + leafHead + int(binary.LittleEndian.Uint16(l.data[at:]))
+	end = from + 4*int(l.data[at+2])
+	return l.data[at+leafHead : from], l.data[from:end], end
 }
 
 // find returns where the entry of a word begins, or would.
@@ -74,22 +75,20 @@ func indexOf(numbers []byte, n uint32) int {
 func (p packed) add(word string, n uint32) (tooMany []uint32) {
 	_, l := p.leafOf(word)
 	at, found := l.find(word)
-	var room [2 + maxWord + 4]byte
+	var room [leafHead + maxWord + 4]byte
 	if found {
 		_, numbers, end := l.entry(at)
 		if indexOf(numbers, n) >= 0 {
 			return nil
 		}
 		if len(numbers) == 4*maxPacked {
-			for i := 0; i < len(numbers); i += 4 {
-				tooMany = append(tooMany, binary.LittleEndian.Uint32(numbers[i:]))
-			}
+			eachNumber(numbers, func(n uint32) { tooMany = append(tooMany, n) })
 			return tooMany
 		}
-		l.data[at+1]++
+		l.data[at+2]++
 		l.data = slices.Insert(l.data, end, binary.LittleEndian.AppendUint32(room[:0], n)...)
 	} else {
-		entry := append(room[:0], byte(len(word)), 1)
+		entry := append(binary.LittleEndian.AppendUint16(room[:0], uint16(len(word))), 1)
 		entry = binary.LittleEndian.AppendUint32(append(entry, word...), n)
 		l.data = slices.Insert(l.data, at, entry...)
 	}
@@ -124,7 +123,7 @@ func (p packed) remove(word string, n uint32) {
 	case len(numbers) == 4:
 		l.data = slices.Delete(l.data, at, end)
 	default:
-		l.data[at+1]--
+		l.data[at+2]--
 		from := end - len(numbers) + i
 		l.data = slices.Delete(l.data, from, from+4)
 	}
@@ -159,25 +158,41 @@ func (p packed) joinBeside(key string, l *leaf) {
 	}
 }
 
-// join is that of joinable.
-func (p packed) join(out numberSet, prefix, from string, most int) (j joined) {
+// ascend visits the words from one on, each with its numbers, while visit returns true. What
+// it is given is good until it returns.
+func (p packed) ascend(from string, visit func(word, numbers []byte) bool) {
 	first, _ := p.leafOf(from)
 	p.leaves.Ascend(first, func(_ string, l *leaf) bool {
 		for at, _ := l.find(from); at < len(l.data); {
 			word, numbers, end := l.entry(at)
-			switch {
-			case len(word) < len(prefix) || string(word[:len(prefix)]) != prefix:
-				return false
-			case j.work > most:
-				j.next, j.more = string(word), true
+			if !visit(word, numbers) {
 				return false
 			}
-			for i := 0; i < len(numbers); i += 4 {
-				out.addOne(binary.LittleEndian.Uint32(numbers[i:]))
-			}
-			j.work += packedWork
 			at = end
 		}
+		return true
+	})
+}
+
+// eachNumber visits the numbers of an entry.
+func eachNumber(numbers []byte, visit func(n uint32)) {
+	for i := 0; i < len(numbers); i += 4 {
+		visit(binary.LittleEndian.Uint32(numbers[i:]))
+	}
+}
+
+// join implements joinable.
+func (p packed) join(out numberSet, prefix, from string, most int) (j joined) {
+	p.ascend(from, func(word, numbers []byte) bool {
+		switch {
+		case len(word) < len(prefix) || string(word[:len(prefix)]) != prefix:
+			return false
+		case j.work > most:
+			j.next, j.more = string(word), true
+			return false
+		}
+		eachNumber(numbers, out.addOne)
+		j.work += packedWork
 		return true
 	})
 	return j

@@ -185,13 +185,16 @@ func (c *catalog) byName(sh *shelf, all []ranked) []ranked {
 		more = false
 		taken := 0
 		c.mu.RLock()
-		sh.names.numbers.Ascend(from, func(name string, p posting) bool {
+		sh.names.ascend(from, func(name, numbers []byte) bool {
 			if taken == rankedPiece {
-				from, more = name, true
+				from, more = string(name), true
 				return false
 			}
 			taken++
-			p.each(func(n uint32) { all = append(all, ranked{place{name: name}, n}) })
+			eachNumber(numbers, func(n uint32) {
+				b, i := sh.at(n)
+				all = append(all, ranked{b.placeIn(rankName, int(i)), n})
+			})
 			return true
 		})
 		c.mu.RUnlock()
@@ -222,7 +225,7 @@ func (c *catalog) byTime(sh *shelf, k rank, all []ranked) []ranked {
 func (b *block) placeIn(k rank, i int) place {
 	switch k {
 	case rankName:
-		return place{name: b.names[i]}
+		return place{name: b.names.at(uint32(i))}
 	case rankChanged:
 		return place{at: b.changed[i], uid: b.uids[i]}
 	case rankDay:

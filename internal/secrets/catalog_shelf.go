@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/tidwall/btree"
 )
@@ -22,7 +23,7 @@ type shelf struct {
 	// of such as have been read. Each has a word for every block.
 	used, scheduled, read numberSet
 
-	names              terms
+	names              packed // no two secrets have one, but while one takes over that of another
 	tagKeys, tagValues *tagTexts
 	words              [wordKinds]wordIndex
 
@@ -41,19 +42,50 @@ type block struct {
 	created, changed *[64]Instant
 	days             *[64]Day
 	uids             *[64]UID
-	names            *[64]string
+	names            *blockNames
 }
 
 func newBlock() block {
 	return block{
 		first: math.MaxInt64, last: math.MinInt64,
 		created: new([64]Instant), changed: new([64]Instant), days: new([64]Day),
-		uids: new([64]UID), names: new([64]string),
+		uids: new([64]UID), names: new(blockNames),
 	}
 }
 
+// blockNames are the names of a block, in one piece of memory.
+type blockNames struct {
+	text []byte // what was once written does not change: others may have it
+	used int    // bytes of it that are a name's
+	from [64]uint32
+	to   [64]uint32
+}
+
+func (b *blockNames) at(i uint32) string {
+	name := b.text[b.from[i]:b.to[i]]
+	return unsafe.String(unsafe.SliceData(name), len(name))
+}
+
+func (b *blockNames) set(i uint32, name string) {
+	b.used += len(name) - int(b.to[i]-b.from[i])
+	b.from[i], b.to[i] = 0, 0
+	if len(b.text)+len(name) > 2*b.used {
+		text := make([]byte, 0, b.used)
+		for j := range uint32(len(b.from)) {
+			had := b.at(j)
+			b.from[j] = uint32(len(text))
+			text = append(text, had...)
+			b.to[j] = uint32(len(text))
+		}
+		b.text = text
+	}
+	b.from[i] = uint32(len(b.text))
+	b.text = append(b.text, name...)
+	b.to[i] = uint32(len(b.text))
+}
+
 func newShelf() *shelf {
-	sh := &shelf{numbers: make(map[UID]uint32), names: newTerms(), tagKeys: newTagTexts(), tagValues: newTagTexts()}
+	sh := &shelf{numbers: make(map[UID]uint32), names: newPacked(), tagKeys: newTagTexts(), tagValues: newTagTexts()}
 	for as := range sh.words {
 		sh.words[as] = newWordIndex()
 	}
@@ -75,9 +107,9 @@ func (sh *shelf) put(sec *Secret, had, has []mention, day Day) {
 	}
 	b, i := sh.at(n)
 	if !there {
-		// A copy: the record's may be part of something larger, and lies far from others.
-		b.uids[i], b.names[i] = sec.UID, strings.Clone(sec.Name)
-		sh.names.add(b.names[i], n)
+		b.uids[i] = sec.UID
+		b.names.set(i, sec.Name)
+		sh.names.add(sec.Name, n)
 		sh.used.set(n, true)
 		sh.setDayAt(n, day)
 		sh.ranks.moveAll(n)
@@ -155,8 +187,8 @@ func (sh *shelf) remove(sec *Secret, had []mention) {
 	}
 	sh.mentions(n, had, nil)
 	b, i := sh.at(n)
-	sh.names.remove(b.names[i], n)
-	b.names[i] = ""
+	sh.names.remove(b.names.at(i), n)
+	b.names.set(i, "")
 	sh.used.set(n, false)
 	sh.scheduled.set(n, false)
 	sh.read.set(n, false)
@@ -218,7 +250,7 @@ func (m textMap[V]) join(prefix, from string, most int, touch func(v V) int) (j 
 	return j
 }
 
-// terms says of every text that is a name, or a word that many have, which numbers have it.
+// terms says of every word that many have which numbers have it.
 type terms struct{ numbers textMap[posting] }
 
 func newTerms() terms { return terms{newTextMap[posting]()} }
@@ -264,7 +296,7 @@ func (p posting) without(n uint32) (rest posting, some bool) {
 	return p, true
 }
 
-// each visits the numbers: for a name one, but while one secret takes over that of another.
+// each visits the numbers.
 func (p posting) each(visit func(n uint32)) {
 	switch {
 	case p.many == nil:
@@ -275,23 +307,6 @@ func (p posting) each(visit func(n uint32)) {
 		}
 	default:
 		p.many.bits.each(visit)
-	}
-}
-
-func (t terms) add(text string, n uint32) {
-	p, ok := t.numbers.Get(text)
-	if !ok {
-		t.numbers.Set(text, posting{one: n})
-	} else if next := p.with(n); next != p {
-		t.numbers.Set(text, next)
-	}
-}
-
-func (t terms) remove(text string, n uint32) {
-	if p, ok := t.numbers.Get(text); ok {
-		if _, some := p.without(n); !some {
-			t.numbers.Delete(text)
-		}
 	}
 }
 

@@ -119,7 +119,7 @@ func (s *Service) CatalogSize(scope string) (count, texts, words int) {
 	s.catalog.mu.RLock()
 	defer s.catalog.mu.RUnlock()
 	sh := s.catalog.shelves[scope]
-	if sh == nil || sh.names.numbers.Len() != sh.count {
+	if sh == nil || sh.names.len() != sh.count {
 		return 0, 0, 0
 	}
 	for _, w := range sh.words {
@@ -128,12 +128,11 @@ func (s *Service) CatalogSize(scope string) (count, texts, words int) {
 	return sh.count, sh.tagKeys.numbers.Len() + sh.tagValues.numbers.Len(), words + sh.tagKeys.words.len() + sh.tagValues.words.len()
 }
 
-func (w *wordIndex) len() int {
-	n := w.many.numbers.Len()
-	w.few.leaves.Scan(func(_ string, l *leaf) bool {
-		for at := 0; at < len(l.data); n++ {
-			_, _, at = l.entry(at)
-		}
+func (w *wordIndex) len() int { return w.many.numbers.Len() + w.few.len() }
+
+func (p packed) len() (n int) {
+	p.ascend("", func([]byte, []byte) bool {
+		n++
 		return true
 	})
 	return n

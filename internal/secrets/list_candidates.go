@@ -243,7 +243,7 @@ func (c *candidates) named(out numberSet, value *filterValue, _ bool) (whole boo
 	for some := range slices.Chunk(edges, edgeNumbers) {
 		c.s.catalog.mu.RLock()
 		for _, n := range some {
-			if b, i := c.shelf.at(n); strings.HasPrefix(b.names[i], prefix) {
+			if b, i := c.shelf.at(n); strings.HasPrefix(b.names.at(i), prefix) {
 				own.addOne(n)
 			}
 		}

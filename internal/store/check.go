@@ -33,7 +33,7 @@ func (s *Store) Check(ctx context.Context, report func(problem string)) error {
 			if have := st.tables[i].records.Len(); have != seen[i] {
 				report(fmt.Sprintf("table %s: the mirror holds %d records, etcd %d", t.name, have, seen[i]))
 			}
-			t.checkIndexes(st.tables[i], report)
+			t.checkIndexes(&st.tables[i], report)
 		}
 		if n := s.mirror.refused.Load(); n > 0 {
 			report(fmt.Sprintf("%d values in etcd were refused since the start", n))
@@ -130,7 +130,7 @@ func (s *Store) checkKey(st *state, kv *mvccpb.KeyValue, seen []int, report func
 		problem(err.Error())
 		return
 	}
-	held, ok := st.tables[t.index].records.Get(key)
+	held, ok := st.tables[t.index].get(key)
 	switch {
 	case !ok:
 		problem("missing from the mirror")
@@ -144,21 +144,19 @@ func (s *Store) checkKey(st *state, kv *mvccpb.KeyValue, seen []int, report func
 }
 
 // checkIndexes verifies that the indexes hold what the records yield, no more.
-func (t *table) checkIndexes(ts tableState, report func(string)) {
+func (t *table) checkIndexes(ts *tableState, report func(string)) {
 	want := make([]int, len(t.indexes))
-	counts := make(map[string]int)
-	ts.records.Scan(func(key string, e *entry) bool {
-		counts[key[:hashBytes]]++
-		seen := make(map[string]bool)
-		t.eachIndexKey(t.visible(e), func(i int, ik string) {
-			if id := fmt.Sprint(i, " ", ik); !seen[id] {
-				seen[id] = true
-				want[i]++
+	ts.scan(func(e *entry) bool {
+		if !e.stub() && string(t.appendIndexKeys(nil, t.record(e))) != e.text[e.keysAt():e.bodyAt] {
+			report(fmt.Sprintf("table %s, record %s: does not have the index keys that it yields", t.name, hexKey(e.key())))
+		}
+		for k := range e.indexKeys() {
+			want[k.index]++
+			it, ok := ts.indexes[k.index].get(indexPivot{k.key, e.key(), &ts.entries})
+			if !ok || it.at != k.at || ts.entries.at(it.number) != e {
+				report(fmt.Sprintf("table %s, record %s: missing from index %s", t.name, hexKey(e.key()), t.indexes[k.index].name))
 			}
-			if _, ok := ts.indexes[i].get(indexPivot{ik, key}); !ok {
-				report(fmt.Sprintf("table %s, record %s: missing from index %s", t.name, hexKey(key), t.indexes[i].name))
-			}
-		})
+		}
 		return true
 	})
 	for i, n := range want {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -11,16 +10,17 @@ import (
 
 // entry is one record as the mirror holds it. It is immutable, but for rec.
 type entry struct {
-	// text is the hashed key, without the table's prefix, and behind it the encoded
-	// record if the table is packed: one piece of memory without pointers.
+	// text is one piece of memory without pointers: a byte that says how long the hashed key
+	// is, that key without the table's prefix, the keys that the indexes list the record under,
+	// and, if the table is packed, the encoded record.
 	text       string
-	keyBytes   uint8
+	bodyAt     uint32 // where in text the encoded record begins
 	keyVersion uint32 // of the storage key that it is sealed under
 	rev        int64  // etcd's mod revision, what transactions compare
 	seq        uint64 // record sequence
-	size       int    // bytes of the value in etcd
 	// rec is the record, a *T. That of a packed table comes and goes.
-	rec atomic.Pointer[any]
+	rec  atomic.Pointer[any]
+	size uint32 // bytes of the value in etcd
 	// slot is the entry's place among the hot ones plus one, 0 if it had none.
 	slot atomic.Uint32
 	// asked is when it was last asked for without being hot, by the clock of hotRecords;
@@ -28,46 +28,71 @@ type entry struct {
 	asked atomic.Uint32
 }
 
-func (e *entry) key() string  { return e.text[:e.keyBytes] }
-func (e *entry) body() string { return e.text[e.keyBytes:] }
+func (e *entry) key() string  { return e.text[1:e.keysAt()] }
+func (e *entry) body() string { return e.text[e.bodyAt:] }
+
+// keysAt is where in text the index keys begin.
+func (e *entry) keysAt() uint32 { return 1 + uint32(e.text[0]) }
 
 // stub reports whether the record has to be read from etcd.
-func (e *entry) stub() bool { return len(e.text) == int(e.keyBytes) && e.rec.Load() == nil }
+func (e *entry) stub() bool { return int(e.bodyAt) == len(e.text) && e.rec.Load() == nil }
 
-func newStub(key string) *entry { return &entry{text: key, keyBytes: uint8(len(key))} }
+// makeEntry returns an entry with a hashed key, index keys as appendIndexKey puts them, and
+// an encoded record; the latter two may be missing.
+func makeEntry(key string, indexKeys []byte, body string) *entry {
+	text := make([]byte, 0, 1+len(key)+len(indexKeys)+len(body))
+	text = append(append(text, byte(len(key))), key...)
+	text = append(text, indexKeys...)
+	bodyAt := uint32(len(text))
+	text = append(text, body...)
+	return &entry{text: unsafe.String(unsafe.SliceData(text), len(text)), bodyAt: bodyAt}
+}
+
+func newStub(key string) *entry { return makeEntry(key, nil, "") }
 
 // copy is an entry that may be changed until others see it.
 func (e *entry) copy() *entry {
-	c := &entry{text: e.text, keyBytes: e.keyBytes, keyVersion: e.keyVersion, rev: e.rev, seq: e.seq, size: e.size}
+	c := &entry{text: e.text, bodyAt: e.bodyAt, keyVersion: e.keyVersion, rev: e.rev, seq: e.seq, size: e.size}
 	c.rec.Store(e.rec.Load())
 	return c
 }
 
-// strip makes a stub of an entry that nobody else has seen.
+// strip makes a stub of an entry of a table without indexes, that nobody else has seen.
 func (e *entry) strip() {
-	e.text = strings.Clone(e.key())
+	stub := newStub(e.key())
+	e.text, e.bodyAt = stub.text, stub.bodyAt
 	e.rec.Store(nil)
 }
 
-// newEntry reads a record and keeps it as the table does, and decoded as well.
+// newEntry reads a record and keeps it as the table does: decoded, or packed.
 func (t *table) newEntry(key string, plain envelope.Plaintext) (*entry, error) {
 	_, body, err := t.store.codec.split(plain.Bytes(), t.format)
 	if err != nil {
 		return nil, err
 	}
-	e := newStub(key)
-	if t.packed {
-		text := make([]byte, 0, len(key)+len(body))
-		text = append(append(text, key...), body...)
-		e.text = unsafe.String(unsafe.SliceData(text), len(text))
-		body = text[len(key):]
-	}
 	rec, err := t.decode(body)
 	if err != nil {
 		return nil, err
 	}
+	var room [256]byte
+	keys := t.appendIndexKeys(room[:0], rec)
+	if t.packed {
+		// The record points into what was given, and is of no more use.
+		return makeEntry(key, keys, unsafe.String(unsafe.SliceData(body), len(body))), nil
+	}
+	e := makeEntry(key, keys, "")
 	e.rec.Store(&rec)
 	return e, nil
+}
+
+// decoded has the record of an entry that nobody else has seen yet at hand, for it is about
+// to be looked at.
+func (t *table) decoded(e *entry) *entry {
+	if e != nil && !e.stub() && e.rec.Load() == nil {
+		rec := t.record(e)
+		e.rec.Store(&rec)
+	}
+	return e
 }
 
 // record returns the record of an entry that is not a stub.
@@ -84,14 +109,6 @@ func (t *table) record(e *entry) any {
 	return rec
 }
 
-// forget lets go of the decoded record, if the table is packed. Nobody else has seen e,
-// which may be nil.
-func (t *table) forget(e *entry) {
-	if t.packed && e != nil {
-		e.rec.Store(nil)
-	}
-}
-
 // recall is record for what is likely to be asked for again.
 func (t *table) recall(e *entry) any {
 	if rec := e.rec.Load(); rec != nil {
@@ -104,10 +121,10 @@ func (t *table) recall(e *entry) any {
 	return rec
 }
 
-// visible is the record for those who are told of changes and for indexes, nil if the
-// table has neither or there is no entry.
+// visible is the record for those who are told of changes, nil if nobody is or there is
+// no entry.
 func (t *table) visible(e *entry) any {
-	if e == nil || t.changed == nil && len(t.indexes) == 0 {
+	if e == nil || t.changed == nil {
 		return nil
 	}
 	return t.record(e)
@@ -116,19 +133,10 @@ func (t *table) visible(e *entry) any {
 // pass is record for one of many that are walked through, which must not drive out what
 // is asked for by name, unless all of the table have room.
 func (t *table) pass(v *Snap, e *entry) any {
-	if v.st.tables[t.index].records.Len() <= len(t.hot.entries) {
+	if v.st.tables[t.index].len() <= len(t.hot.entries) {
 		return t.recall(e)
 	}
 	return t.record(e)
-}
-
-// indexAll works out what all indexes list.
-func (t *table) indexAll(entries []*entry) [][]indexItem {
-	all := make([][]indexItem, len(t.indexes))
-	for _, e := range entries {
-		t.eachIndexKey(t.visible(e), func(i int, key string) { all[i] = append(all[i], indexItem{key, e}) })
-	}
-	return all
 }
 
 // maxHotRecords is how many records of a packed table are kept decoded.

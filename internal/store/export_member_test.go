@@ -27,12 +27,12 @@ func (s *Store) AgainstEtcd(ctx context.Context) (differences []string, err erro
 	st := s.mirror.current.Load()
 	for i, t := range s.tables {
 		have := make(map[string]string)
-		st.tables[i].records.Scan(func(key string, e *entry) bool {
-			have[hexKey(key)] = fmt.Sprint(e.rev, e.seq, e.size, e.keyVersion, hexKey(e.text), len(e.body()), e.stub())
+		st.tables[i].scan(func(e *entry) bool {
+			have[hexKey(e.key())] = fmt.Sprint(e.rev, e.seq, e.size, e.keyVersion, hexKey(e.text), len(e.body()), e.stub())
 			return true
 		})
 		want := make(map[string]string)
-		for _, e := range l.tables[i].entries {
+		for _, e := range l.tables[i] {
 			want[hexKey(e.key())] = fmt.Sprint(e.rev, e.seq, e.size, e.keyVersion, hexKey(e.text), len(e.body()), e.stub())
 		}
 		if !maps.Equal(have, want) {

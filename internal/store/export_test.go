@@ -378,7 +378,7 @@ func (t *Table[T]) KeepHot(n int) { t.t.hot.entries = make([]atomic.Pointer[entr
 
 // Decoded are those that are.
 func (t *Table[T]) Decoded(v *Snap) (all []*T) {
-	v.st.tables[t.t.index].records.Scan(func(_ string, e *entry) bool {
+	v.st.tables[t.t.index].scan(func(e *entry) bool {
 		if rec := e.rec.Load(); rec != nil {
 			all = append(all, (*rec).(*T))
 		}
@@ -401,7 +401,7 @@ func (t *Table[T]) Stale(v *Snap) (n int) {
 
 // StubPins reports whether a stub made of a record holds on to the record's memory.
 func StubPins(key, body string) bool {
-	e := &entry{text: key + body, keyBytes: uint8(len(key))}
+	e := makeEntry(key, nil, body)
 	whole := unsafe.StringData(e.text)
 	e.strip()
 	return unsafe.StringData(e.text) == whole

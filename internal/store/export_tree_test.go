@@ -13,7 +13,6 @@ type IntTree struct{ tree[int, int] }
 type intOrder struct{}
 
 func (intOrder) find(items []int, at int) (int, bool) { return slices.BinarySearch(items, at) }
-func (intOrder) pivot(i int) int                      { return i }
 
 // NewIntTree builds a tree.
 func NewIntTree(items []int) *IntTree {
@@ -23,7 +22,7 @@ func NewIntTree(items []int) *IntTree {
 }
 
 // Set puts a number in.
-func (t *IntTree) Set(i int) { t.set(i) }
+func (t *IntTree) Set(i int) { t.set(i, i) }
 
 // Remove takes one out.
 func (t *IntTree) Remove(i int) { t.remove(i) }
@@ -142,13 +141,15 @@ func (t *Table[T]) Pieces(ctx context.Context) (counts []int64, most int64, err 
 // SortedKeys sorts index keys, each of a record of its own, as the load of an index does.
 // The records have their numbers for keys.
 func SortedKeys(keys []string) (sorted []string, records []string) {
-	items := make([]indexItem, len(keys))
+	var of entryList
+	loaded := make([]loadedKey, len(keys))
 	for i, key := range keys {
-		items[i] = indexItem{key, newStub(fmt.Sprintf("%06d", i))}
+		of.set(uint32(i), newStub(fmt.Sprintf("%06d", i)))
+		loaded[i] = loadedKey{key: key, item: indexItem{number: uint32(i)}}
 	}
-	sortItems(items)
-	for _, it := range items {
-		sorted, records = append(sorted, it.key), append(records, it.e.key())
+	sortKeys(loaded, &of)
+	for _, k := range loaded {
+		sorted, records = append(sorted, k.key), append(records, of.at(k.item.number).key())
 	}
 	return sorted, records
 }

@@ -18,26 +18,14 @@ import (
 // loaded is all records of all tables at one revision.
 type loaded struct {
 	rev     int64
-	tables  []loadedTable // by table.index
+	tables  [][]*entry // by table.index, each in key order
 	refused []change
-}
-
-// loadedTable is the records of one table.
-type loadedTable struct {
-	entries []*entry // in key order
-	// items are what the indexes list, by table.indexes, worked out while the records were
-	// decoded.
-	items [][]indexItem
 }
 
 // piece is some of the records of one table.
 type piece struct {
-	loadedTable
+	entries []*entry
 	refused []change
-}
-
-func newPiece(t *table, room int) piece {
-	return piece{loadedTable: loadedTable{entries: make([]*entry, 0, room), items: make([][]indexItem, len(t.indexes))}}
 }
 
 // take adds a record, unless it is refused.
@@ -46,8 +34,6 @@ func (p *piece) take(c change) {
 		p.refused = append(p.refused, c)
 		return
 	}
-	c.table.eachIndexKey(c.table.visible(c.e), func(i int, key string) { p.items[i] = append(p.items[i], indexItem{key, c.e}) })
-	c.table.forget(c.e)
 	p.entries = append(p.entries, c.e)
 }
 
@@ -91,8 +77,8 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 		if err != nil {
 			return nil, err
 		}
-		for i, t := range s.tables {
-			shards[i] = []piece{newPiece(t, 0)}
+		for i := range shards {
+			shards[i] = make([]piece, 1)
 		}
 		for _, kv := range got.Kvs {
 			if c, ok := s.decodeEvent(kv, false); ok {
@@ -116,7 +102,7 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 				if err != nil {
 					return err
 				}
-				part := newPiece(t, len(got.Kvs))
+				part := piece{entries: make([]*entry, 0, len(got.Kvs))}
 				for _, kv := range got.Kvs {
 					if c, ok := s.decodeEvent(kv, false); ok {
 						part.take(c)
@@ -135,25 +121,18 @@ func (s *Store) loadOnce(ctx context.Context) (*loaded, error) {
 
 // join puts together the pieces of each table, which it lets go of.
 func join(rev int64, shards [][]piece) *loaded {
-	l := &loaded{rev: rev, tables: make([]loadedTable, len(shards))}
+	l := &loaded{rev: rev, tables: make([][]*entry, len(shards))}
 	for i := range shards {
 		n := 0
 		for _, part := range shards[i] {
 			n += len(part.entries)
 		}
-		all := loadedTable{entries: make([]*entry, 0, n)}
-		for j, part := range shards[i] {
-			all.entries = append(all.entries, part.entries...)
+		l.tables[i] = make([]*entry, 0, n)
+		for _, part := range shards[i] {
+			l.tables[i] = append(l.tables[i], part.entries...)
 			l.refused = append(l.refused, part.refused...)
-			if j == 0 {
-				all.items = part.items
-				continue
-			}
-			for k := range all.items {
-				all.items[k] = append(all.items[k], part.items[k]...)
-			}
 		}
-		l.tables[i], shards[i] = all, nil
+		shards[i] = nil
 	}
 	return l
 }
@@ -389,6 +368,7 @@ func (s *Store) offerEvents(ctx context.Context, events []*clientv3.Event) error
 					c, ok = s.decodeEvent(ev.Kv, deleted)
 				}
 				if ok {
+					c.e = c.table.decoded(c.e) // which else is done while the mirror is locked
 					b.changes = append(b.changes, c)
 				}
 			}

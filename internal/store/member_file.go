@@ -361,7 +361,7 @@ func (t *table) newest(versions []fileRecord) []fileRecord {
 
 // decodePiece opens and decodes records that are in the order of their keys.
 func (t *table) decodePiece(records []fileRecord) (piece, error) {
-	part := newPiece(t, len(records))
+	part := piece{entries: make([]*entry, 0, len(records))}
 	for i := range records {
 		r := &records[i]
 		if r.stub != nil {

@@ -1,66 +1,13 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"maps"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// tableState is one table at one revision. Trees share nodes with those of other
-// revisions and copy them before the first change (copy on write), so a published
-// tableState never changes.
-type tableState struct {
-	rev     int64 // of the last change to the table, or a later one
-	records recordTree
-	indexes []indexTree // as in table.indexes
-}
-
-func emptyTableState(t *table) tableState {
-	ts := tableState{records: newRecordTree()}
-	for range t.indexes {
-		ts.indexes = append(ts.indexes, newIndexTree())
-	}
-	return ts
-}
-
-// copy returns a state for others to read while ts goes on changing.
-func (ts *tableState) copy() tableState {
-	out := tableState{rev: ts.rev, records: recordTree{ts.records.copy()}, indexes: make([]indexTree, len(ts.indexes))}
-	for i := range ts.indexes {
-		out.indexes[i] = indexTree{ts.indexes[i].copy()}
-	}
-	return out
-}
-
-// load fills an empty state, the trees of a large table side by side. items are what the
-// indexes list, nil if that has to be found out.
-func (ts *tableState) load(t *table, entries []*entry, items [][]indexItem) {
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	g.Go(func() error {
-		ts.records.load(entries)
-		return nil
-	})
-	if items == nil {
-		items = t.indexAll(entries)
-	}
-	for i := range items {
-		g.Go(func() error {
-			ts.indexes[i].load(items[i])
-			items[i] = nil
-			return nil
-		})
-	}
-	_ = g.Wait() // none of them fails
-}
 
 // state is everything at one revision.
 type state struct {
@@ -198,13 +145,13 @@ func (m *mirror) publishLocked(before int64) {
 func (m *mirror) applyLocked(rev int64, c *change) {
 	switch {
 	case c.until != "":
-		for _, e := range rangeOf(m.work[c.table.index].records, c.key, c.until) {
+		for _, e := range rangeOf(&m.work[c.table.index], c.key, c.until) {
 			m.removeLocked(c.table, e, rev)
 		}
 	case c.refused != nil:
 		m.refuseLocked(c.table, c.key, rev, c.refused)
 	case c.e == nil:
-		if e, ok := m.work[c.table.index].records.Get(c.key); ok {
+		if e, ok := m.work[c.table.index].get(c.key); ok {
 			m.removeLocked(c.table, e, rev)
 		}
 	default:
@@ -215,7 +162,7 @@ func (m *mirror) applyLocked(rev int64, c *change) {
 
 func (m *mirror) putLocked(t *table, e *entry) {
 	w := &m.work[t.index]
-	old, existed := w.records.Get(e.key())
+	old, existed := w.get(e.key())
 	if existed && e.seq <= old.seq {
 		m.refuseLocked(t, e.key(), e.rev, errSequence)
 		return
@@ -226,10 +173,9 @@ func (m *mirror) putLocked(t *table, e *entry) {
 	}
 	m.dirty[t.index] = true
 	w.rev = e.rev
-	w.records.put(e)
+	w.put(e)
 	t.noteFed(e.key(), e.rev, nil)
-	was, is := t.visible(old), t.visible(e)
-	t.observe(e.rev, was, is)
+	t.observe(e.rev, t.visible(old), t.visible(e))
 	if existed {
 		t.hot.replace(old, e)
 		m.sealedLocked(old, -1)
@@ -237,49 +183,20 @@ func (m *mirror) putLocked(t *table, e *entry) {
 		t.hot.add(e)
 	}
 	m.sealedLocked(e, 1)
-	// Most changes of a record leave most of its index keys as they are. Setting one
-	// replaces the item that stands there, for items are ordered by index key and record
-	// key; only those that are no longer wanted are deleted.
-	var few [8]indexKey
-	wanted := few[:0]
-	t.eachIndexKey(is, func(i int, key string) {
-		w.indexes[i].set(indexItem{key, e})
-		wanted = append(wanted, indexKey{i, key})
-	})
 	if !existed {
 		t.count(e.key(), 1)
-		return
 	}
-	// A record may have very many keys.
-	slices.SortFunc(wanted, indexKey.compare)
-	t.eachIndexKey(was, func(i int, key string) {
-		if _, ok := slices.BinarySearchFunc(wanted, indexKey{i, key}, indexKey.compare); !ok {
-			w.indexes[i].remove(indexPivot{key, old.key()})
-		}
-	})
-}
-
-// indexKey is an ordering key in one of a table's indexes.
-type indexKey struct {
-	index int
-	key   string
-}
-
-func (k indexKey) compare(o indexKey) int {
-	return cmp.Or(cmp.Compare(k.index, o.index), strings.Compare(k.key, o.key))
 }
 
 func (m *mirror) removeLocked(t *table, e *entry, rev int64) {
 	w := &m.work[t.index]
 	m.dirty[t.index] = true
 	w.rev = rev
-	w.records.delete(e.key())
+	w.delete(e.key())
 	t.noteFed(e.key(), rev, e)
-	was := t.visible(e)
-	t.observe(rev, was, nil)
+	t.observe(rev, t.visible(e), nil)
 	t.hot.replace(e, nil)
 	m.sealedLocked(e, -1)
-	t.eachIndexKey(was, func(i int, key string) { w.indexes[i].remove(indexPivot{key, e.key()}) })
 	t.count(e.key(), -1)
 	m.graves.add(t, e.key(), e.seq)
 }
@@ -320,8 +237,7 @@ func (m *mirror) replace(l *loaded) {
 		fresh := emptyTableState(t)
 		fresh.rev = l.rev
 		counts := make(map[string]int)
-		from := l.tables[i]
-		entries := from.entries[:0]
+		entries := l.tables[i][:0]
 		keep := func(e *entry) {
 			if e != nil {
 				entries = append(entries, e)
@@ -329,27 +245,26 @@ func (m *mirror) replace(l *loaded) {
 				counts[e.key()[:hashBytes]]++
 			}
 		}
-		for _, e := range from.entries {
-			had, existed := old.records.Get(e.key())
+		for _, e := range l.tables[i] {
+			had, existed := old.get(e.key())
 			if existed && had.rev != e.rev && e.seq <= had.seq || !existed && e.seq <= m.graves.get(t, e.key()) {
 				m.refuseLocked(t, e.key(), e.rev, errSequence)
-				e, from.items = had, nil
+				e = had
 			}
 			keep(e)
 		}
 		for _, c := range l.refused {
 			if c.table == t {
 				m.refuseLocked(t, c.key, l.rev, c.refused)
-				had, _ := old.records.Get(c.key)
+				had, _ := old.get(c.key)
 				keep(had)
-				from.items = nil
 			}
 		}
-		l.tables[i] = loadedTable{} // of many records, that is much
-		fresh.load(t, entries, from.items)
-		old.records.Scan(func(key string, e *entry) bool {
-			if _, ok := fresh.records.Get(key); !ok {
-				m.graves.add(t, key, e.seq)
+		l.tables[i] = nil // of many records, that is much
+		fresh.load(entries)
+		old.scan(func(e *entry) bool {
+			if _, ok := fresh.get(e.key()); !ok {
+				m.graves.add(t, e.key(), e.seq)
 			}
 			return true
 		})
@@ -410,9 +325,9 @@ func (m *mirror) known(rev int64) bool {
 	return ok || rev <= m.applied
 }
 
-func rangeOf(records recordTree, from, until string) (found []*entry) {
-	records.Ascend(from, func(key string, e *entry) bool {
-		if key >= until {
+func rangeOf(ts *tableState, from, until string) (found []*entry) {
+	ts.ascend(from, func(e *entry) bool {
+		if e.key() >= until {
 			return false
 		}
 		found = append(found, e)

@@ -12,17 +12,18 @@ type recordTree struct {
 	tree[recordItem, recordPivot]
 }
 
-// recordItem has the beginnings of a key's first two hashes beside the entry, so that
-// nearly every step of a search stays within the node: with half a million records each
-// look at an entry is one past the processor's caches.
+// recordItem has the beginnings of a key's first two hashes beside the number of the
+// entry, so that nearly every step of a search stays within the node: with half a million
+// records each look at an entry is one past the processor's caches.
 type recordItem struct {
-	head keyHead
-	e    *entry
+	head   keyHead
+	number uint32
 }
 
 type recordPivot struct {
 	head keyHead
 	key  string
+	of   *entryList
 }
 
 // keyHead orders keys as the keys themselves do, unless two scopes agree in half of
@@ -43,14 +44,12 @@ func (h keyHead) compare(o keyHead) int {
 	return cmp.Compare(h.parent, o.parent)
 }
 
-func pivotOf(key string) recordPivot { return recordPivot{headOf(key), key} }
-
 // compare is negative if the item stands before the pivot.
 func (p recordPivot) compare(it *recordItem) int {
 	if c := it.head.compare(p.head); c != 0 {
 		return c
 	}
-	return strings.Compare(it.e.key(), p.key)
+	return strings.Compare(p.of.at(it.number).key(), p.key)
 }
 
 type recordOrder struct{}
@@ -71,44 +70,8 @@ func (recordOrder) find(items []recordItem, at recordPivot) (int, bool) {
 	return i, false
 }
 
-func (recordOrder) pivot(it recordItem) recordPivot { return recordPivot{it.head, it.e.key()} }
-
 func newRecordTree() recordTree {
 	return recordTree{tree[recordItem, recordPivot]{order: recordOrder{}}}
-}
-
-// Get returns the record with a hashed key.
-func (t *recordTree) Get(key string) (*entry, bool) {
-	it, ok := t.get(pivotOf(key))
-	return it.e, ok
-}
-
-func (t *recordTree) put(e *entry) { t.set(recordItem{headOf(e.key()), e}) }
-
-func (t *recordTree) delete(key string) { t.remove(pivotOf(key)) }
-
-// Ascend visits the records from a key on.
-func (t *recordTree) Ascend(from string, fn func(key string, e *entry) bool) {
-	t.ascend(pivotOf(from), func(it recordItem) bool { return fn(it.e.key(), it.e) })
-}
-
-// Scan visits all records.
-func (t *recordTree) Scan(fn func(key string, e *entry) bool) {
-	t.scan(func(it recordItem) bool { return fn(it.e.key(), it.e) })
-}
-
-// load fills an empty tree, with entries in any order.
-func (t *recordTree) load(entries []*entry) {
-	items := make([]recordItem, len(entries))
-	for i, e := range entries {
-		items[i] = recordItem{headOf(e.key()), e}
-	}
-	// From etcd they come in order.
-	order := func(a, b recordItem) int { return recordPivot{b.head, b.e.key()}.compare(&a) }
-	if !slices.IsSortedFunc(items, order) {
-		slices.SortFunc(items, order)
-	}
-	t.build(items)
 }
 
 // indexTree holds the keys of an index, equal ones by their records.
@@ -116,19 +79,33 @@ type indexTree struct {
 	tree[indexItem, indexPivot]
 }
 
+// indexItem says where a key stands. A tree with the keys themselves, and their entries,
+// would be half of all pointers that the garbage collector follows; what a search costs
+// more is little beside a page of a list, and reads by name do not come here.
 type indexItem struct {
-	key string
-	e   *entry
+	number uint32 // of the entry
+	at     uint32 // see indexKeyAt
+}
+
+// read returns the entry and its key.
+func (it indexItem) read(of *entryList) (e *entry, key string) {
+	e = of.at(it.number)
+	k, _ := e.indexKeyAt(it.at)
+	return e, k.key
 }
 
 // indexPivot with an empty record stands before everything with its key.
-type indexPivot struct{ key, record string }
+type indexPivot struct {
+	key, record string
+	of          *entryList
+}
 
 func (p indexPivot) compare(it indexItem) int {
-	if c := strings.Compare(it.key, p.key); c != 0 {
+	e, key := it.read(p.of)
+	if c := strings.Compare(key, p.key); c != 0 {
 		return c
 	}
-	return strings.Compare(it.e.key(), p.record)
+	return strings.Compare(e.key(), p.record)
 }
 
 type indexOrder struct{}
@@ -149,65 +126,61 @@ func (indexOrder) find(items []indexItem, at indexPivot) (int, bool) {
 	return i, false
 }
 
-func (indexOrder) pivot(it indexItem) indexPivot { return indexPivot{it.key, it.e.key()} }
-
 func newIndexTree() indexTree {
 	return indexTree{tree[indexItem, indexPivot]{order: indexOrder{}}}
 }
 
-// load fills an empty tree, with items in any order.
-func (t *indexTree) load(items []indexItem) {
-	sortItems(items)
-	// An index may list a record several times under one key.
-	t.build(slices.CompactFunc(items, func(a, b indexItem) bool { return a == b }))
+// load fills an empty tree, with keys in any order.
+func (t *indexTree) load(keys []loadedKey, of *entryList) {
+	sortKeys(keys, of)
+	items := make([]indexItem, len(keys))
+	for i := range keys {
+		items[i] = keys[i].item
+	}
+	t.build(items)
 }
 
-// sortItems sorts by index key and record. Keys begin with the same scope for the most
-// part, and of very many each look at one is past the processor's caches: so eight bytes of
-// each are compared at a time, which lie beside each other, and the next eight only of those
-// that agree.
-func sortItems(items []indexItem) {
-	chunks := make([]keyChunk, len(items))
-	for i := range items {
-		chunks[i].item = items[i]
-	}
-	sortChunks(chunks, 0)
-	for i := range items {
-		items[i] = chunks[i].item
-	}
-}
-
-// keyChunk is an item with eight bytes of its key.
-type keyChunk struct {
-	bytes uint64
+// loadedKey is a key that is to be put into an index.
+type loadedKey struct {
+	chunk uint64 // eight bytes of it
+	key   string
 	item  indexItem
 }
 
-// sortChunks sorts items whose keys agree up to a depth.
-func sortChunks(chunks []keyChunk, depth int) {
+// sortKeys sorts by index key and record. Keys begin with the same scope for the most
+// part, and of very many each look at one is past the processor's caches: so eight bytes of
+// each are compared at a time, which lie beside each other, and the next eight only of those
+// that agree.
+func sortKeys(keys []loadedKey, of *entryList) { sortBelow(keys, 0, of) }
+
+// sortBelow sorts keys that agree up to a depth.
+func sortBelow(keys []loadedKey, depth int, of *entryList) {
 	longer := false
-	for i := range chunks {
+	for i := range keys {
 		var b [8]byte
-		if key := chunks[i].item.key; len(key) > depth {
+		if key := keys[i].key; len(key) > depth {
 			copy(b[:], key[depth:])
 			longer = true
 		}
-		chunks[i].bytes = binary.BigEndian.Uint64(b[:])
+		keys[i].chunk = binary.BigEndian.Uint64(b[:])
 	}
-	if len(chunks) < 32 || !longer {
-		slices.SortFunc(chunks, func(a, b keyChunk) int {
-			return cmp.Or(cmp.Compare(a.bytes, b.bytes), indexPivot{b.item.key, b.item.e.key()}.compare(a.item))
+	if len(keys) < 32 || !longer {
+		slices.SortFunc(keys, func(a, b loadedKey) int {
+			if c := cmp.Or(cmp.Compare(a.chunk, b.chunk), strings.Compare(a.key, b.key)); c != 0 {
+				return c
+			}
+			return strings.Compare(of.at(a.item.number).key(), of.at(b.item.number).key())
 		})
 		return
 	}
-	slices.SortFunc(chunks, func(a, b keyChunk) int { return cmp.Compare(a.bytes, b.bytes) })
-	for from := 0; from < len(chunks); {
+	slices.SortFunc(keys, func(a, b loadedKey) int { return cmp.Compare(a.chunk, b.chunk) })
+	for from := 0; from < len(keys); {
 		to := from + 1
-		for to < len(chunks) && chunks[to].bytes == chunks[from].bytes {
+		for to < len(keys) && keys[to].chunk == keys[from].chunk {
 			to++
 		}
 		if to-from > 1 {
-			sortChunks(chunks[from:to], depth+8)
+			sortBelow(keys[from:to], depth+8, of)
 		}
 		from = to
 	}

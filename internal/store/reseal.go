@@ -247,16 +247,16 @@ func (s *Store) resealTable(ctx context.Context, r *resealer) error {
 	var keys []string
 	bytes := 0
 	full := false
-	s.mirror.current.Load().tables[t.index].records.Ascend(r.after, func(key string, e *entry) bool {
+	s.mirror.current.Load().tables[t.index].ascend(r.after, func(e *entry) bool {
 		if e.keyVersion == active {
 			return true
 		}
-		if full = len(keys) > 0 && (len(keys) == resealBatch || bytes+e.size > resealBatchBytes); full {
+		if full = len(keys) > 0 && (len(keys) == resealBatch || bytes+int(e.size) > resealBatchBytes); full {
 			return false
 		}
-		keys = append(keys, t.prefix+key)
-		bytes += e.size
-		r.after = key + "\x00"
+		keys = append(keys, t.prefix+e.key())
+		bytes += int(e.size)
+		r.after = e.key() + "\x00"
 		return true
 	})
 	n, err := s.resealKeys(ctx, r, t, keys)
@@ -393,7 +393,7 @@ func (s *Store) resealValue(p *prepared, t *table, kv *mvccpb.KeyValue) (ok bool
 	at := string(kv.Key)
 	var held *entry
 	if t != nil {
-		held, ok = s.mirror.current.Load().tables[t.index].records.Get(at[len(t.prefix):])
+		held, ok = s.mirror.current.Load().tables[t.index].get(at[len(t.prefix):])
 		if !ok || held.rev != kv.ModRevision {
 			return false, nil // moved on, or refused
 		}
@@ -416,7 +416,7 @@ func (s *Store) resealValue(p *prepared, t *table, kv *mvccpb.KeyValue) (ok bool
 	p.batch.bytes += int64(len(at) + len(value))
 	if t != nil {
 		e := held.copy()
-		e.seq, e.size, e.keyVersion = seq, len(value), sealedUnder(value)
+		e.seq, e.size, e.keyVersion = seq, uint32(len(value)), sealedUnder(value)
 		p.batch.changes = append(p.batch.changes, change{table: t, key: e.key(), e: e})
 	}
 	return true, nil

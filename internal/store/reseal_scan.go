@@ -62,13 +62,13 @@ func (s *Store) verifyResealed(ctx context.Context, r *resealer) error {
 	t := s.tables[r.place-len(ranges)]
 	from, to := t.prefix+r.after, nextPrefix(t.prefix)
 	n, bytes := 0, 0
-	s.mirror.current.Load().tables[t.index].records.Ascend(r.after, func(key string, e *entry) bool {
-		if n == resealPage || (n > 0 && bytes+e.size > resealPageBytes) {
-			to = t.prefix + key
+	s.mirror.current.Load().tables[t.index].ascend(r.after, func(e *entry) bool {
+		if n == resealPage || (n > 0 && bytes+int(e.size) > resealPageBytes) {
+			to = t.prefix + e.key()
 			return false
 		}
 		n++
-		bytes += e.size
+		bytes += int(e.size)
 		return true
 	})
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)

@@ -175,14 +175,8 @@ func (t *table) decodeValue(key string, value []byte, inline bool) (*entry, erro
 		}
 		e.seq = seq
 	}
-	e.size, e.keyVersion = len(value), sealedUnder(value)
+	e.size, e.keyVersion = uint32(len(value)), sealedUnder(value)
 	return e, nil
-}
-
-func (t *table) eachIndexKey(rec any, fn func(i int, key string)) {
-	for i := range t.indexes {
-		t.indexes[i].keys(rec, func(key string) { fn(i, key) })
-	}
 }
 
 func (t *table) count(key string, delta int) {
@@ -249,10 +243,9 @@ func (t *Table[T]) Load(ctx context.Context, v *Snap, k Key) (*T, error) {
 // and must not be modified.
 func (t *Table[T]) Find(v *Snap, index, key string) (*T, bool) {
 	var found *entry
-	ix := &v.st.tables[t.t.index].indexes[t.t.findIndex(index)]
-	ix.ascend(indexPivot{key: key}, func(it indexItem) bool {
-		if it.key == key {
-			found = it.e
+	t.t.ascend(v, index, key, func(at string, e *entry) bool {
+		if at == key {
+			found = e
 		}
 		return false
 	})
@@ -265,14 +258,14 @@ func (t *Table[T]) Find(v *Snap, index, key string) (*T, bool) {
 // Ascend visits records in index order, from the first key >= from, while fn returns
 // true. The records are shared and must not be modified.
 func (t *Table[T]) Ascend(v *Snap, index, from string, fn func(key string, r *T) bool) {
-	t.t.ascend(v, index, from, func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) })
+	t.t.ascend(v, index, from, func(key string, e *entry) bool { return fn(key, t.t.pass(v, e).(*T)) })
 }
 
 // Descend visits records in reverse index order, from the last key <= from, while fn
 // returns true; from == "" means the very end. The records are shared and must not be
 // modified.
 func (t *Table[T]) Descend(v *Snap, index, from string, fn func(key string, r *T) bool) {
-	t.t.descend(v, index, from, func(it indexItem) bool { return fn(it.key, t.t.pass(v, it.e).(*T)) })
+	t.t.descend(v, index, from, func(key string, e *entry) bool { return fn(key, t.t.pass(v, e).(*T)) })
 }
 
 // Keys are the keys of a table's indexes, for those who need not look at the records.
@@ -283,32 +276,34 @@ func (t *Table[T]) Keys() Keys { return Keys{t.t} }
 
 // Ascend visits keys as Table.Ascend does.
 func (k Keys) Ascend(v *Snap, index, from string, fn func(key string, _ struct{}) bool) {
-	k.t.ascend(v, index, from, func(it indexItem) bool { return fn(it.key, struct{}{}) })
+	k.t.ascend(v, index, from, func(key string, _ *entry) bool { return fn(key, struct{}{}) })
 }
 
 // Descend visits keys as Table.Descend does.
 func (k Keys) Descend(v *Snap, index, from string, fn func(key string, _ struct{}) bool) {
-	k.t.descend(v, index, from, func(it indexItem) bool { return fn(it.key, struct{}{}) })
+	k.t.descend(v, index, from, func(key string, _ *entry) bool { return fn(key, struct{}{}) })
 }
 
-func (t *table) ascend(v *Snap, index, from string, fn func(indexItem) bool) {
-	v.st.tables[t.index].indexes[t.findIndex(index)].ascend(indexPivot{key: from}, fn)
+func (t *table) ascend(v *Snap, index, from string, fn func(key string, e *entry) bool) {
+	ts := &v.st.tables[t.index]
+	ts.indexes[t.findIndex(index)].ascend(indexPivot{key: from, of: &ts.entries}, ts.reading(fn))
 }
 
-func (t *table) descend(v *Snap, index, from string, fn func(indexItem) bool) {
-	ix := &v.st.tables[t.index].indexes[t.findIndex(index)]
+func (t *table) descend(v *Snap, index, from string, fn func(key string, e *entry) bool) {
+	ts := &v.st.tables[t.index]
+	ix := &ts.indexes[t.findIndex(index)]
 	if from == "" {
-		ix.reverse(fn)
+		ix.reverse(ts.reading(fn))
 		return
 	}
 	// No key lies between from and its successor.
-	ix.descend(indexPivot{key: from + "\x00"}, fn)
+	ix.descend(indexPivot{key: from + "\x00", of: &ts.entries}, ts.reading(fn))
 }
 
 // Walk visits every record in the order of the hashed keys, reading from etcd those
 // that are not in memory. It is for checks, not for requests.
 func (t *Table[T]) Walk(ctx context.Context, v *Snap, fn func(r *T) error) (err error) {
-	v.st.tables[t.t.index].records.Scan(func(_ string, e *entry) bool {
+	v.st.tables[t.t.index].scan(func(e *entry) bool {
 		var rec any
 		if !e.stub() {
 			rec = t.t.pass(v, e)

@@ -21,7 +21,6 @@ type order[I, P any] interface {
 	// find returns the place of the first item that is not before the pivot, and
 	// whether it is the pivot's.
 	find(items []I, at P) (i int, found bool)
-	pivot(item I) P
 }
 
 const (
@@ -90,14 +89,14 @@ func (t *tree[I, P]) begin() {
 	}
 }
 
-// set puts an item in, in place of one with the same pivot.
-func (t *tree[I, P]) set(item I) {
+// set puts an item in at its pivot, in place of one that has the same.
+func (t *tree[I, P]) set(item I, at P) {
 	t.begin()
 	if t.root == nil {
 		t.root = &treeNode[I]{edit: t.edit}
 	}
 	t.root = t.own(t.root)
-	up, right := t.insert(t.root, item, t.order.pivot(item))
+	up, right := t.insert(t.root, item, at)
 	if right != nil {
 		root := &treeNode[I]{edit: t.edit, kids: new([treeWidth + 1]*treeNode[I]), n: 1}
 		root.items[0], root.kids[0], root.kids[1] = up, t.root, right

@@ -64,7 +64,7 @@ func (t *Table[T]) Put(tx *Tx, k Key, r *T) {
 		tx.fail(fmt.Errorf("encode record of table %s: %w", t.t.name, err))
 		return
 	}
-	tx.write(t.t, k, &write{table: t.t, key: key, plain: plain, e: e})
+	tx.write(t.t, k, &write{table: t.t, key: key, plain: plain, e: t.t.decoded(e)})
 }
 
 // Delete removes the record; its revision is compared, unless Child tables spare it.

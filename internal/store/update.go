@@ -349,7 +349,7 @@ func (s *Store) prepareWrite(p *prepared, at string, w *write, snapshotRev int64
 		return Change{}, err
 	}
 	e := w.e.copy()
-	e.seq, e.size, e.keyVersion = seq, len(value), sealedUnder(value)
+	e.seq, e.size, e.keyVersion = seq, uint32(len(value)), sealedUnder(value)
 	if w.table.inline > 0 && len(value) > w.table.inline {
 		p.large = append(p.large, largeRecord{w.table, e, w.table.record(e)})
 		e.strip()
@@ -381,7 +381,7 @@ func (s *Store) prepareRange(tx *Tx, p *prepared, r childDelete) (changes []Chan
 		p.thens = append(p.thens, clientv3.OpDelete(prefix+r.from, clientv3.WithRange(prefix+r.till)))
 		p.batch.changes = append(p.batch.changes, change{table: r.table, key: r.from, until: r.till})
 	}
-	for _, e := range rangeOf(tx.st.tables[r.table.index].records, r.from, r.till) {
+	for _, e := range rangeOf(&tx.st.tables[r.table.index], r.from, r.till) {
 		if _, ok := tx.writes[prefix+e.key()]; ok {
 			continue
 		}

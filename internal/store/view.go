@@ -32,7 +32,7 @@ const maxViewRuns = 16
 func (v *Snap) Revision() int64 { return v.st.rev }
 
 func (v *Snap) find(t *table, key string) (*entry, bool) {
-	return v.st.tables[t.index].records.Get(key)
+	return v.st.tables[t.index].get(key)
 }
 
 // View runs fn on a snapshot at least as new as every write acknowledged anywhere
