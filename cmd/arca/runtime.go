@@ -31,7 +31,7 @@ const (
 	gcHeapMost      = 11 << 28
 	// gcRateKept is what is left of a rate of allocation a second after it has fallen, so
 	// that the headroom outlives a pause.
-	gcRateKept = 0.95
+	gcRateKept = 0.97
 	// gcPercentDefault is Go's default, which a heap between the headroom and
 	// gcLargeBytes keeps.
 	gcPercentDefault = 100

@@ -54,7 +54,7 @@ func TestGCHeadroom(t *testing.T) {
 		{"first look", 1000 * mb, 64 * mb},
 		{"idle", 1001 * mb, 64 * mb},
 		{"at work", 1041 * mb, 200 * mb},
-		{"a pause keeps most of it", 1041 * mb, 190 * mb},
+		{"a pause keeps most of it", 1041 * mb, 194 * mb},
 		{"very busy", 2041 * mb, 512 * mb},
 	} {
 		h.tick(c.allocated)
@@ -62,11 +62,11 @@ func TestGCHeadroom(t *testing.T) {
 			t.Errorf("%s: headroom is %d MB, want %d", c.name, got/mb, c.want/mb)
 		}
 	}
-	for range 120 {
+	for range 180 {
 		h.tick(2041 * mb)
 	}
 	if got := h.bytes(0); got != 64*mb {
-		t.Errorf("two minutes after the last allocation the headroom is %d MB, want 64", got/mb)
+		t.Errorf("three minutes after the last allocation the headroom is %d MB, want 64", got/mb)
 	}
 	for _, c := range []struct{ memory, live, most uint64 }{
 		{0, 0, 64 * mb}, {512 * mb, 0, 32 * mb}, {4 << 30, 0, 256 * mb}, {24 << 30, 0, 512 * mb},

@@ -147,6 +147,9 @@ func (s *Store) checkKey(st *state, kv *mvccpb.KeyValue, seen []int, report func
 func (t *table) checkIndexes(ts *tableState, report func(string)) {
 	want := make([]int, len(t.indexes))
 	ts.scan(func(e *entry) bool {
+		if now, ok := ts.get(e.key()); !ok || now != e {
+			report(fmt.Sprintf("table %s, record %s: not found by its key", t.name, hexKey(e.key())))
+		}
 		if !e.stub() && string(t.appendIndexKeys(nil, t.record(e))) != e.text[e.keysAt():e.bodyAt] {
 			report(fmt.Sprintf("table %s, record %s: does not have the index keys that it yields", t.name, hexKey(e.key())))
 		}

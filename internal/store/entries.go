@@ -27,6 +27,18 @@ func (l *entryList) at(n uint32) *entry {
 	return l.top[n>>(3*levelBits)].kids[n>>(2*levelBits)&levelMask].kids[n>>levelBits&levelMask].kids[n&levelMask]
 }
 
+// find returns the entry with any number, nil for none.
+func (l *entryList) find(n uint32) *entry {
+	if i := int(n >> (3 * levelBits)); i < len(l.top) && l.top[i] != nil {
+		if b := l.top[i].kids[n>>(2*levelBits)&levelMask]; b != nil {
+			if c := b.kids[n>>levelBits&levelMask]; c != nil {
+				return c.kids[n&levelMask]
+			}
+		}
+	}
+	return nil
+}
+
 // set gives a number its entry, nil for none.
 func (l *entryList) set(n uint32, e *entry) {
 	if l.edit == nil {

@@ -15,6 +15,7 @@ type tableState struct {
 	rev     int64 // of the last change to the table, or a later one
 	entries entryList
 	records recordTree
+	finder  *finder
 	indexes []indexTree // as in table.indexes
 
 	// The numbers that entries were given, of a state that goes on changing: used are the
@@ -24,7 +25,7 @@ type tableState struct {
 }
 
 func emptyTableState(t *table) tableState {
-	ts := tableState{records: newRecordTree()}
+	ts := tableState{records: newRecordTree(), finder: newFinder(0)}
 	for range t.indexes {
 		ts.indexes = append(ts.indexes, newIndexTree())
 	}
@@ -34,7 +35,7 @@ func emptyTableState(t *table) tableState {
 // copy returns a state for others to read while ts goes on changing.
 func (ts *tableState) copy() tableState {
 	out := tableState{
-		rev: ts.rev, entries: ts.entries.copy(), records: recordTree{ts.records.copy()},
+		rev: ts.rev, entries: ts.entries.copy(), records: recordTree{ts.records.copy()}, finder: ts.finder,
 		indexes: make([]indexTree, len(ts.indexes)),
 	}
 	for i := range ts.indexes {
@@ -54,11 +55,13 @@ func (ts *tableState) load(entries []*entry) {
 	if !slices.IsSortedFunc(items, loadedRecord.compare) {
 		slices.SortFunc(items, loadedRecord.compare)
 	}
+	ts.finder = newFinder(len(items))
 	records := make([]recordItem, len(items))
 	keys := make([][]loadedKey, len(ts.indexes))
 	for i, it := range items {
 		n := uint32(i)
 		ts.entries.set(n, it.e)
+		ts.finder.add(it.e.key(), n)
 		records[i] = recordItem{it.head, n}
 		for k := range it.e.indexKeys() {
 			keys[k.index] = append(keys[k.index], loadedKey{key: k.key, item: indexItem{n, k.at}})
@@ -96,11 +99,21 @@ func (r loadedRecord) compare(o loadedRecord) int {
 
 // get returns the record with a hashed key.
 func (ts *tableState) get(key string) (*entry, bool) {
+	_, e, ok := ts.find(key)
+	return e, ok
+}
+
+// find returns the record with a hashed key and its number.
+func (ts *tableState) find(key string) (number uint32, e *entry, ok bool) {
+	if number, e, ok = ts.finder.find(key, &ts.entries); ok {
+		return number, e, true
+	}
 	it, ok := ts.records.get(ts.pivot(key))
 	if !ok {
-		return nil, false
+		return 0, nil, false
 	}
-	return ts.entries.at(it.number), true
+	ts.finder.add(key, it.number)
+	return it.number, ts.entries.at(it.number), true
 }
 
 func (ts *tableState) pivot(key string) recordPivot {
@@ -130,12 +143,16 @@ func (ts *tableState) reading(fn func(key string, e *entry) bool) func(indexItem
 
 // put takes an entry over, in place of one with the same key.
 func (ts *tableState) put(e *entry) {
-	at := ts.pivot(e.key())
-	it, existed := ts.records.get(at)
+	n, old, existed := ts.find(e.key())
 	if !existed {
-		n := ts.number()
+		n = ts.number()
 		ts.entries.set(n, e)
+		at := ts.pivot(e.key())
 		ts.records.set(recordItem{at.head, n}, at)
+		if ts.len() > ts.finder.room() {
+			ts.finder = newFinder(2 * ts.len()) // which learns
+		}
+		ts.finder.add(e.key(), n)
 		for k := range e.indexKeys() {
 			ts.list(e, n, k)
 		}
@@ -143,29 +160,27 @@ func (ts *tableState) put(e *entry) {
 	}
 	// Most changes of a record leave most of its index keys as they are, and where they are.
 	// The others are taken out while they can still be read.
-	old := ts.entries.at(it.number)
 	for k := range old.indexKeysBut(e) {
 		ts.unlist(old, k)
 	}
-	ts.entries.set(it.number, e)
+	ts.entries.set(n, e)
 	for k := range e.indexKeysBut(old) {
-		ts.list(e, it.number, k)
+		ts.list(e, n, k)
 	}
 }
 
 // delete removes the record with a key.
 func (ts *tableState) delete(key string) {
-	it, ok := ts.records.get(ts.pivot(key))
+	n, e, ok := ts.find(key)
 	if !ok {
 		return
 	}
-	e := ts.entries.at(it.number)
 	for k := range e.indexKeys() {
 		ts.unlist(e, k)
 	}
 	ts.records.remove(ts.pivot(key))
-	ts.entries.set(it.number, nil)
-	ts.free = append(ts.free, it.number)
+	ts.entries.set(n, nil)
+	ts.free = append(ts.free, n)
 }
 
 func (ts *tableState) list(e *entry, number uint32, k indexKey) {
