@@ -7,10 +7,10 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// packed has sorted words, or other texts, each with the few numbers that have it. There can be more
-// than secrets, most with a single number, so they are not strings and slices, which take
-// several times as much memory and the garbage collector's time: they lie one after the
-// other in leaves of a thousand bytes.
+// packed has sorted texts, names or words, each with the few numbers that have it. There can
+// be more words than secrets, most with a single number, so they are not strings and slices,
+// which take several times as much memory and the garbage collector's time: they lie one
+// after the other in leaves of a thousand bytes.
 type packed struct {
 	// leaves are found by a word that stands before none of theirs, and behind all of the leaf
 	// before. There is always one by "".

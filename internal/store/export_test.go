@@ -406,3 +406,32 @@ func StubPins(key, body string) bool {
 	e.strip()
 	return unsafe.StringData(e.text) == whole
 }
+
+// Misguide makes the finder of a table lead every key to the record of another, and to
+// numbers that there are not.
+func (t *Table[T]) Misguide(s *Store) {
+	ts := &s.mirror.current.Load().tables[t.t.index]
+	*ts.finder = *newFinder(ts.len())
+	ts.records.scan(func(it recordItem) bool {
+		key := ts.entries.at(it.number).key()
+		ts.finder.add(key, it.number+1)
+		ts.finder.add(key, 1<<31+it.number)
+		return true
+	})
+}
+
+// FoundBy counts which of different keys a finder that has room for all of them leads to.
+func FoundBy(keys []string) (found int) {
+	var of entryList
+	f := newFinder(len(keys))
+	for i, key := range keys {
+		of.set(uint32(i), newStub(key))
+		f.add(key, uint32(i))
+	}
+	for i, key := range keys {
+		if n, _, ok := f.find(key, &of); ok && n == uint32(i) {
+			found++
+		}
+	}
+	return found
+}
